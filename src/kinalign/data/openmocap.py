@@ -1,0 +1,89 @@
+"""Reader of openmocap20: 3,628 real clips, 22 joints at 20 fps, with captions, splits and a licence each.
+
+The positions are stored as running differences of 16-bit integers; a clip is their sum times one scale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinalign.data.records import Clip, data_root
+from kinalign.errors import DataError
+from kinalign.motion.motion import Motion
+
+SOURCES = ("CMU", "CMU8", "HDM05", "Bandai1", "Bandai2")
+"""Where clips come from. Bandai's takes are near-identical and split at random: report CMU and HDM05 apart."""
+
+
+def load_openmocap(
+    root: str | Path | None = None,
+    *,
+    split: str | None = None,
+    sources: Collection[str] | None = None,
+    licenses: Collection[str] | None = None,
+) -> list[Clip]:
+    """Clips of openmocap20, those of one split, of some sources and of some licences where given.
+
+    `root` is the folder with clips.jsonl and motions.npz; None looks in the data folder. Raises DataError for a file
+    that is absent or cut short, and for an unknown split, source or licence.
+    """
+    root = Path(root) if root is not None else data_root() / "openmocap20"
+    rows = _read_rows(root / "clips.jsonl")
+    for wanted, known, what in (
+        ({split} - {None}, {row["split"] for row in rows}, "split"),
+        (set(sources or ()), {row["source"] for row in rows}, "source"),
+        (set(licenses or ()), {row["license"] for row in rows}, "licence"),
+    ):
+        if wanted - known:
+            raise DataError(f"unknown {what} {sorted(wanted - known)} in {root}; it has {', '.join(sorted(known))}")
+    joints = _read_joints(root / "motions.npz", num_clips=len(rows))
+    return [
+        Clip(
+            id=row["id"],
+            motion=Motion(joints(index), fps=float(row["fps"]), caption=row["captions"][0]["text"]),
+            captions=tuple(caption["text"] for caption in row["captions"]),
+            source=row["source"],
+            license=row["license"],
+            split=row["split"],
+            label=row.get("label", ""),
+            style=row.get("style", ""),
+        )
+        for index, row in enumerate(rows)
+        if (split is None or row["split"] == split)
+        and (not sources or row["source"] in sources)
+        and (not licenses or row["license"] in licenses)
+    ]
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise DataError(f"{path} is absent; openmocap20 needs clips.jsonl and motions.npz in one folder")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number} is not JSON ({error}); the file may be cut short") from error
+    return rows
+
+
+def _read_joints(path: Path, *, num_clips: int):  # type: ignore[no-untyped-def]
+    """A function from a clip's index to its joints (T, 22, 3) float32 in metres."""
+    try:
+        with np.load(path) as archive:
+            delta, offsets, scale = archive["delta"], archive["offsets"], float(archive["scale"])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}); it may be absent or cut short") from error
+    if len(offsets) != num_clips + 1 or offsets[-1] != len(delta):
+        raise DataError(f"{path} holds {len(offsets) - 1} clips and {len(delta)} frames; clips.jsonl lists {num_clips}")
+
+    def joints(index: int) -> np.ndarray:
+        steps = delta[offsets[index] : offsets[index + 1]]
+        return np.cumsum(steps, axis=0, dtype=np.int16).astype(np.float32) * scale
+
+    return joints

@@ -1,0 +1,36 @@
+"""What goes wrong for a user, as types. Programming errors stay plain Python exceptions.
+
+Every message names the value, the limit and the way out; the command line prints it as one line and exits with 2.
+"""
+
+
+class KinalignError(Exception):
+    """Base of every error that a user can mend."""
+
+
+class ConfigError(KinalignError):
+    """A setting is unknown, out of range or contradicts another."""
+
+
+class MotionError(KinalignError):
+    """Joints that are no motion: wrong shape, not finite, too few frames, another skeleton."""
+
+
+class FormatError(KinalignError):
+    """A motion file that cannot be read or written: cut short, malformed, unknown suffix."""
+
+
+class DataError(KinalignError):
+    """A data set whose files are absent, incomplete or contradict one another."""
+
+
+class CheckpointError(KinalignError):
+    """Weights that do not fit: absent, truncated, of another shape or codebook."""
+
+
+class PromptError(KinalignError):
+    """A prompt that cannot be spoken to the model: empty, far too long."""
+
+
+class InvalidCodes(KinalignError):
+    """The language model's answer is no motion. It is counted, never repaired."""

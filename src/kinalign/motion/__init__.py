@@ -1,0 +1,1 @@
+"""What a motion is: skeleton, joints, rotations, features, file formats. numpy only."""
