@@ -1,0 +1,67 @@
+"""From a sentence to 3-D human motion in which the named events happen.
+
+Names are loaded when they are first used, so `import kinalign` is quick and pulls in neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kinalign.data.build import load_dataset
+    from kinalign.data.openmocap import load_openmocap
+    from kinalign.errors import KinalignError
+    from kinalign.motion.features import FeatureLayout, FeatureStats, features_to_motion, motion_to_features
+    from kinalign.motion.motion import Motion
+    from kinalign.motion.skeleton import HUMANML3D, KIT, Skeleton
+    from kinalign.pipeline import TextToMotion
+    from kinalign.tokenizer.tokenizer import MotionTokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HUMANML3D",
+    "KIT",
+    "FeatureLayout",
+    "FeatureStats",
+    "KinalignError",
+    "Motion",
+    "MotionTokenizer",
+    "Skeleton",
+    "TextToMotion",
+    "__version__",
+    "features_to_motion",
+    "load_dataset",
+    "load_openmocap",
+    "motion_to_features",
+]
+
+# The same names as above, for the interpreter: name -> module.
+_HOMES = {
+    "HUMANML3D": "kinalign.motion.skeleton",
+    "KIT": "kinalign.motion.skeleton",
+    "FeatureLayout": "kinalign.motion.features",
+    "FeatureStats": "kinalign.motion.features",
+    "KinalignError": "kinalign.errors",
+    "Motion": "kinalign.motion.motion",
+    "MotionTokenizer": "kinalign.tokenizer.tokenizer",
+    "Skeleton": "kinalign.motion.skeleton",
+    "TextToMotion": "kinalign.pipeline",
+    "features_to_motion": "kinalign.motion.features",
+    "load_dataset": "kinalign.data.build",
+    "load_openmocap": "kinalign.data.openmocap",
+    "motion_to_features": "kinalign.motion.features",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kinalign' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

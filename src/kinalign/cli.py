@@ -1,0 +1,121 @@
+"""The command line: `kinalign COMMAND [OPTIONS]`. A command is one function that takes one frozen dataclass.
+
+Only the chosen command is imported, so that help is there at once. Options come from the dataclass, by tyro.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_type_hints
+
+from kinalign import __version__
+from kinalign.errors import KinalignError
+
+
+class Command(NamedTuple):
+    function: str
+    """Where it lives, as module:function; the annotation of its only parameter says which options there are."""
+    does: str
+
+
+COMMANDS = {
+    "generate": Command("kinalign.pipeline:generate", "Turn sentences into motions, as video, animation and page"),
+    "data build": Command("kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"),
+    "data stats": Command("kinalign.data.stats:stats", "Print and plot what is inside a data set"),
+    "tokenizer train": Command("kinalign.tokenizer.commands:train", "Train a motion tokenizer"),
+    "tokenizer encode": Command("kinalign.tokenizer.commands:encode", "Turn motions into codes"),
+    "tokenizer decode": Command("kinalign.tokenizer.commands:decode", "Turn codes into motions"),
+    "tokenizer evaluate": Command("kinalign.tokenizer.commands:evaluate", "Measure what coding loses, by source"),
+    "tokenizer sheet": Command("kinalign.tokenizer.commands:sheet", "Draw every code of the codebook"),
+    "tokenizer convert": Command("kinalign.tokenizer.commands:convert", "Convert published MotionGPT weights, or back"),
+    "lm train": Command("kinalign.lm.train:train", "Train a language model to speak motion"),
+}
+
+HELP = ("-h", "--help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0, 2 for what the user can mend, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("kinalign: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of `kinalign data stats | head` has seen enough
+        # so that the interpreter does not stumble over it again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (KinalignError, OSError) as error:
+        if os.environ.get("KINALIGN_DEBUG"):
+            raise
+        print(f"kinalign: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    if arguments[:1] == ["--version"]:
+        print(f"kinalign {__version__}")
+        return
+    num_words = next((n for n in (2, 1) if " ".join(arguments[:n]) in COMMANDS), 0)
+    if num_words:
+        name = " ".join(arguments[:num_words])
+        _call(name, arguments[num_words:])
+        return
+    words = [word for word in arguments if word not in HELP]
+    group = {name: command for name, command in COMMANDS.items() if name.split()[: len(words)] == words}
+    if not group:
+        raise KinalignError(_unknown(arguments))
+    _print_commands(group)
+
+
+def _call(name: str, arguments: list[str]) -> None:
+    """Import the command, read its options and run it."""
+    import tyro
+
+    module, function_name = COMMANDS[name].function.split(":")
+    function = getattr(importlib.import_module(module), function_name)
+    config = tyro.cli(
+        config_class(function), prog=f"kinalign {name}", description=inspect.getdoc(function), args=arguments
+    )
+    function(config)
+
+
+def config_class(function: Any) -> type[Any]:
+    """The dataclass that a command takes: the annotation of its only parameter."""
+    (parameter,) = inspect.signature(function).parameters
+    kind: type[Any] = get_type_hints(function)[parameter]
+    return kind
+
+
+def _print_commands(commands: dict[str, Command]) -> None:
+    print("usage: kinalign COMMAND [OPTIONS]\n\nFrom a sentence to 3-D human motion in which the named events happen.\n")
+    width = max(map(len, commands))
+    for name, command in commands.items():
+        print(f"  {name:{width}}  {command.does}")
+    print("\nOptions of a command: kinalign COMMAND --help.  Version: kinalign --version.")
+
+
+def _unknown(arguments: list[str]) -> str:
+    """`kinalign data biuld` is told about `data build`; `kinalign walk` about `generate`."""
+    groups = {name.split()[0] for name in COMMANDS}
+    asked = " ".join(arguments[: 2 if arguments[0] in groups else 1])
+    close = difflib.get_close_matches(asked, [*COMMANDS, *groups], n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown command {asked!r}; {hint}kinalign --help lists what there is"
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
