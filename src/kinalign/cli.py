@@ -25,7 +25,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "generate": Command("kinalign.pipeline:generate", "Turn sentences into motions, as video, animation and page"),
-    "data build": Command("kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"),
+    "data build": Command(
+        "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
+    ),
     "data stats": Command("kinalign.data.stats:stats", "Print and plot what is inside a data set"),
     "tokenizer train": Command("kinalign.tokenizer.commands:train", "Train a motion tokenizer"),
     "tokenizer encode": Command("kinalign.tokenizer.commands:encode", "Turn motions into codes"),
@@ -95,7 +97,9 @@ def config_class(function: Any) -> type[Any]:
 
 
 def _print_commands(commands: dict[str, Command]) -> None:
-    print("usage: kinalign COMMAND [OPTIONS]\n\nFrom a sentence to 3-D human motion in which the named events happen.\n")
+    print(
+        "usage: kinalign COMMAND [OPTIONS]\n\nFrom a sentence to 3-D human motion in which the named events happen.\n"
+    )
     width = max(map(len, commands))
     for name, command in commands.items():
         print(f"  {name:{width}}  {command.does}")

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import platform
+import re
 import secrets
 import subprocess
 import types
@@ -87,8 +88,9 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> Path:
     def write(temporary: Path) -> None:
         try:
             save_file(own, temporary)
-        except SafetensorError as error:  # how it reports a full disk
-            raise OSError(str(error)) from error
+        except SafetensorError as error:  # how it reports a full disk, with the number in the text
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else 0, str(error)) from error
 
     return write_atomically(path, write)
 
@@ -334,10 +336,8 @@ def progress(what: str, *, total: int, done: int = 0) -> Iterator[Callable[..., 
 
 
 def _cannot_write(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
-        way_out = "free some space or write to another disk"
-    else:
-        way_out = "choose a folder that you may write to"
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    way_out = "free some space or write to another disk" if is_full else "choose a folder that you may write to"
     return f"cannot write {path} ({_reason(error)}); {way_out}"
 
 
