@@ -1,0 +1,104 @@
+"""The README's code runs. A comment before a block says what it needs: model, data, or `not run: why`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from kinalign.data.records import data_root
+from kinalign.errors import DataError
+
+ROOT = Path(__file__).parent.parent
+SHIPPED_MODEL = ROOT / "models" / "openmocap-base"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+class Block(NamedTuple):
+    language: str
+    code: str
+    note: str
+    """What the comment before it says, such as "needs: model"."""
+
+
+BLOCKS = [
+    Block(language=match["language"], code=match["code"], note=match["note"] or "")
+    for match in re.finditer(
+        r"(?:<!-- (?P<note>(?:needs|not run): .*?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", README, re.DOTALL
+    )
+]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+COMMANDS = [
+    block._replace(code=line)
+    for block in BLOCKS
+    for line in block.code.splitlines()
+    if block.language == "sh" and line.startswith("kinalign ")
+]
+
+
+def skip_without_what_it_needs(block: Block) -> None:
+    if block.note.startswith("not run"):
+        pytest.skip(f"the README says: {block.note}")
+    if block.note == "needs: model" and not SHIPPED_MODEL.is_dir():
+        pytest.skip("models/openmocap-base is not in this checkout")
+    if block.note == "needs: data":
+        try:
+            data_root()
+        except DataError as error:
+            pytest.skip(str(error))
+
+
+def run_in(folder: Path, arguments: list[str]) -> None:
+    try:
+        data = {"KINALIGN_DATA": str(data_root().resolve())}
+    except DataError:
+        data = {}
+    environment = {**os.environ, **data, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+    answer = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.code.split("\n")[0])
+def test_a_python_block_runs(block: Block, tmp_path: Path) -> None:
+    skip_without_what_it_needs(block)
+    run_in(tmp_path, ["-c", block.code])
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: " ".join(block.code.split()[:3]))
+def test_a_shell_command_runs(block: Block, tmp_path: Path) -> None:
+    skip_without_what_it_needs(block)
+    run_in(tmp_path, ["-m", "kinalign.cli", *shlex.split(block.code)[1:]])
+
+
+def test_a_note_is_one_that_is_understood() -> None:
+    known = ("", "needs: model", "needs: data")
+    assert all(block.note in known or block.note.startswith("not run: ") for block in BLOCKS)
+
+
+def test_there_are_two_commands_to_set_up() -> None:
+    assert [line.split("#")[0].strip() for line in BLOCKS[0].code.splitlines()] == ["make demo", "make test"]
+
+
+def test_every_file_that_the_map_names_is_there() -> None:
+    named = [ROOT / path for path in re.findall(r"^\| `([^`]+)` \|", README, re.MULTILINE)]
+    assert named
+    assert [path for path in named if not path.exists()] == []
+
+
+def test_every_link_leads_to_a_file() -> None:
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    dead = [
+        f"{document.name}: {target}"
+        for document in documents
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+        if not (document.parent / target).exists()
+    ]
+    assert dead == []
