@@ -289,7 +289,7 @@ class _Parser:
         if word.upper() != "CHANNELS":
             raise self.fail(f"joint {name!r} has no CHANNELS (found {word!r}); write 'CHANNELS 0' if it never moves")
         num_channels = self.count("the number of channels")
-        channels = []
+        channels: list[str] = []
         for _ in range(num_channels):
             if not self.tokens:
                 raise self.fail(f"joint {name!r} promises {num_channels} channels and names {len(channels)}")
@@ -318,7 +318,7 @@ class _Parser:
 
     def frames(self, num_frames: int) -> Array:
         num_channels = sum(map(len, self.channels))
-        rows = []
+        rows: list[Array] = []
         while self.line < len(self.lines):
             values = self.lines[self.line].split()
             self.line += 1
@@ -374,7 +374,7 @@ JOINT_MAPS: dict[str, dict[str, str | tuple[str, ...]]] = {
             "spine3": ("Spine1", "Neck"),
             "neck": "Head",
             "head": "Head_end",
-            "left_collar": ("Neck", "LeftArm"),
+            "left_collar": ("Neck", "Neck", "Neck", "LeftArm", "LeftArm"),  # two fifths of the clavicle
             **_LIMBS,
         },
         ("Left", "Right"),
@@ -411,10 +411,7 @@ JOINT_MAPS: dict[str, dict[str, str | tuple[str, ...]]] = {
         },
         ("_L", "_R"),
     ),
-    "smpl": {
-        name: name.replace("left_", "L_").replace("right_", "R_").title().replace("_", "_")
-        for name in HUMANML3D.joint_names
-    },
+    "smpl": {name: name.replace("left_", "L_").replace("right_", "R_").title() for name in HUMANML3D.joint_names},
     "humanml3d": {name: name for name in HUMANML3D.joint_names},
 }
 # "mixamorig:Hips", "m_avg_Pelvis", "Character1_Hips"
