@@ -105,24 +105,32 @@ def chain_rotations(joints: ArrayLike, skeleton: Skeleton, root_rotations: Array
 
 
 def uniform_skeleton(joints: ArrayLike, skeleton: Skeleton, target: Skeleton) -> Array:
-    """Poses (..., T, J, 3) carried over to the bones of `target`; the root's path scales with the length of the leg.
+    """Poses (..., T, J, 3) carried over to the bones of `target`; the root's path scales with the length of the leg."""
+    joints = np.asarray(joints, dtype=float)
+    bones = joints[..., :1, :, :] - joints[..., :1, list(skeleton.parents), :]
+    source_leg = np.linalg.norm(bones[..., list(skeleton.leg), :], axis=-1).sum(axis=-1)
+    target_leg = target.bone_lengths[list(skeleton.leg)].sum()
+    carried = with_bone_lengths(joints, target)
+    return np.asarray(carried + joints[..., :1, :] * (target_leg / source_leg - 1)[..., None, None])
 
-    Turning a rest direction to the observed bone and scaling it to the target's length leaves the observed direction,
-    so no rotation is computed: the result equals the published inverse and forward kinematics.
+
+def with_bone_lengths(joints: ArrayLike, skeleton: Skeleton) -> Array:
+    """Poses (..., J, 3) whose bones keep their directions and get the lengths of `skeleton`; the root stays.
+
+    Turning a rest direction to the observed bone and scaling it leaves the observed direction, so no rotation is
+    computed: this equals the published inverse kinematics followed by forward kinematics.
     """
     joints = np.asarray(joints, dtype=float)
-    bones = joints - joints[..., np.array(skeleton.parents), :]
+    bones = joints - joints[..., list(skeleton.parents), :]
     bones[..., 0, :] = 1.0
     lengths = np.sqrt(np.einsum("...i,...i->...", bones, bones))
     _require_bones(lengths)
-    source_leg = sum(lengths[..., 0, j] for j in skeleton.leg)
-    target_leg = sum(target.bone_lengths[j] for j in target.leg)
-    bones *= (target.bone_lengths / lengths)[..., None]
-    carried = np.empty_like(joints)
-    carried[..., 0, :] = joints[..., 0, :] * (target_leg / source_leg)[..., None, None]
+    bones *= (skeleton.bone_lengths / lengths)[..., None]
+    result = np.empty_like(joints)
+    result[..., 0, :] = joints[..., 0, :]
     for joint in skeleton.topological_order[1:]:
-        carried[..., joint, :] = carried[..., skeleton.parents[joint], :] + bones[..., joint, :]
-    return carried
+        result[..., joint, :] = result[..., skeleton.parents[joint], :] + bones[..., joint, :]
+    return result
 
 
 def canonical_joints(motion: Motion | ArrayLike, *, target_skeleton: Skeleton | None = None) -> Array:

@@ -1,0 +1,1 @@
+"""The motion tokenizer: motions to discrete codes and back."""

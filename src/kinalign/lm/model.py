@@ -1,0 +1,346 @@
+"""MotionLM: transformers' T5 whose vocabulary ends in motion codes.
+
+Sampling is a loop of its own rather than transformers' `generate`, for three things that one lacks: an explicit
+torch.Generator; the encoder run once per prompt for all its candidates; and guidance, in which the answer to an empty
+prompt is held against the answer to the prompt. Only the rows of the head that are allowed are multiplied.
+
+Letters: B prompts, C candidates, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinalign.errors import CheckpointError, ConfigError
+from kinalign.lm.vocab import MotionVocab
+from kinalign.run import config_from_json, config_to_json, read_json, read_tensors, write_json, write_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
+
+WEIGHTS, CONFIG, T5_CONFIG, TEXT = "model.safetensors", "config.json", "t5.json", "text_tokenizer"
+
+
+@dataclass(frozen=True)
+class LMConfig:
+    """Sizes of a T5 built from scratch. The vocabulary comes from the text tokenizer and the motion tokenizer."""
+
+    width: int = 256
+    """Numbers of a token's vector."""
+    feed_forward_width: int = 1024
+    encoder_layers: int = 4
+    decoder_layers: int = 4
+    heads: int = 4
+    dropout: float = 0.1
+    max_text_tokens: int = 64
+    """Longer instructions are refused."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ConfigError(f"width={self.width} is no multiple of heads={self.heads} (--width, --heads)")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn."""
+
+    temperature: float = 1.0
+    """Below 1 likelier codes win more often; 0 takes the likeliest."""
+    top_p: float = 0.95
+    """Draw from the likeliest codes that together have this probability."""
+    guidance: float = 1.0
+    """Above 1 what the prompt adds over an empty prompt is exaggerated; 1 is off."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 10:
+            raise ConfigError(f"temperature={self.temperature} must be in [0, 10] (--temperature)")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p={self.top_p} must be in (0, 1] (--top-p)")
+        if not 1 <= self.guidance <= 20:
+            raise ConfigError(f"guidance={self.guidance} must be in [1, 20]; 1 is off (--guidance)")
+
+
+class MotionLM(nn.Module):
+    """A T5, its text tokenizer, and where motion codes stand in its vocabulary."""
+
+    def __init__(
+        self,
+        t5: T5ForConditionalGeneration,
+        vocab: MotionVocab,
+        text_tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_text_tokens: int = 256,
+    ) -> None:
+        super().__init__()
+        if t5.config.vocab_size < vocab.size:
+            raise CheckpointError(
+                f"this T5 has {t5.config.vocab_size} tokens; {vocab.num_text} of text and {vocab.num_codes} codes need "
+                f"{vocab.size}: it was made for another codebook"
+            )
+        if len(text_tokenizer) > vocab.num_text:
+            raise CheckpointError(
+                f"the text tokenizer has {len(text_tokenizer)} tokens, the vocabulary {vocab.num_text} before the codes"
+            )
+        self.t5, self.vocab, self.text_tokenizer, self.max_text_tokens = t5, vocab, text_tokenizer, max_text_tokens
+
+    @staticmethod
+    def from_config(
+        config: LMConfig, *, num_codes: int, codes_per_step: int, text_tokenizer: PreTrainedTokenizerBase
+    ) -> MotionLM:
+        """A new model with random weights; seed torch before."""
+        from transformers import T5Config, T5ForConditionalGeneration
+
+        vocab = MotionVocab(len(text_tokenizer), num_codes, codes_per_step)
+        t5_config = T5Config(
+            vocab_size=vocab.size,
+            d_model=config.width,
+            d_kv=config.width // config.heads,
+            d_ff=config.feed_forward_width,
+            num_layers=config.encoder_layers,
+            num_decoder_layers=config.decoder_layers,
+            num_heads=config.heads,
+            dropout_rate=config.dropout,
+            feed_forward_proj="gated-gelu",
+            pad_token_id=text_tokenizer.pad_token_id,
+            eos_token_id=text_tokenizer.eos_token_id,
+            decoder_start_token_id=text_tokenizer.pad_token_id,
+        )
+        return MotionLM(
+            T5ForConditionalGeneration(t5_config), vocab, text_tokenizer, max_text_tokens=config.max_text_tokens
+        )
+
+    @staticmethod
+    def from_t5(folder: str | Path, *, num_codes: int, codes_per_step: int = 1, max_text_tokens: int = 256) -> MotionLM:
+        """A local or hub T5 or flan-T5 with rows for motion codes added after its text tokenizer's tokens.
+
+        As in the published MotionGPT the first code takes the id after the tokenizer's last, 32,100 for T5, although
+        T5's own table is padded to 32,128.
+        """
+        from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+        text_tokenizer = AutoTokenizer.from_pretrained(folder)
+        t5 = T5ForConditionalGeneration.from_pretrained(folder)
+        vocab = MotionVocab(len(text_tokenizer), num_codes, codes_per_step)
+        t5.resize_token_embeddings(vocab.size)
+        return MotionLM(t5, vocab, text_tokenizer, max_text_tokens=max_text_tokens)
+
+    @property
+    def device(self) -> torch.device:
+        return self.t5.device
+
+    def tokenize(self, instructions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and is_token mask (B, L) of instructions, each closed by the end-of-text token.
+
+        Raises ConfigError for one longer than max_text_tokens: what is cut off would be ignored without a word.
+        """
+        encoded = self.text_tokenizer(list(instructions), padding=True, return_tensors="pt")
+        token_ids, is_token = encoded["input_ids"], encoded["attention_mask"]
+        if token_ids.shape[1] > self.max_text_tokens:
+            longest = int(is_token.sum(1).argmax())
+            raise ConfigError(
+                f"an instruction of {int(is_token[longest].sum())} tokens ({instructions[longest][:40]!r}...) is longer "
+                f"than the {self.max_text_tokens} that this model reads; shorten it"
+            )
+        return token_ids.to(self.device), is_token.to(self.device)
+
+    def loss(self, instructions: Sequence[str], answers: Sequence[Sequence[int]]) -> Tensor:
+        """Mean cross-entropy () of answers, rows of token ids, given instructions.
+
+        Where every answer is a motion the choice is among motion ids only, as in constrained decoding: a quarter of the
+        work on a small model is the text rows of the head.
+        """
+        token_ids, is_token = self.tokenize(instructions)
+        labels = torch.full((len(answers), max(map(len, answers))), -100)
+        for row, answer in zip(labels, answers):
+            row[: len(answer)] = torch.as_tensor(answer)
+        labels = labels.to(self.device)
+        # T5 starts decoding from pad, so the first label is a real token
+        before = labels.roll(1, dims=1).clamp(min=0)
+        before[:, 0] = self.t5.config.decoder_start_token_id
+        states = self.t5.encoder(input_ids=token_ids, attention_mask=is_token).last_hidden_state
+        hidden = self.t5.decoder(
+            input_ids=before, encoder_hidden_states=states, encoder_attention_mask=is_token, use_cache=False
+        ).last_hidden_state
+        is_motion = all(answer[0] == self.vocab.start_id for answer in answers)
+        first = self.vocab.num_text if is_motion else 0
+        logits = self._logits(hidden, self.t5.lm_head.weight[first:])
+        return F.cross_entropy(logits.flatten(0, 1), torch.where(labels < 0, -100, labels - first).flatten())
+
+    def _logits(self, hidden: Tensor, head: Tensor) -> Tensor:
+        """T5 scales the decoder's output where the head is the embedding table."""
+        scale = self.t5.config.d_model**-0.5 if self.t5.config.tie_word_embeddings else 1.0
+        return F.linear(hidden * scale, head)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        instructions: Sequence[str],
+        *,
+        generator: torch.Generator,
+        num_candidates: int = 1,
+        sampling: Sampling = Sampling(),
+        min_steps: int = 1,
+        max_steps: int = 49,
+        constrained: bool = True,
+    ) -> list[list[list[int]]]:
+        """Answers as token ids, `num_candidates` for each instruction: [prompt][candidate][token].
+
+        Constrained answers are motions of min_steps to max_steps steps by construction. Unconstrained ones are whatever
+        the model says, of at most as many tokens; they may be malformed, for the caller to count.
+
+        All chance is drawn from `generator` before: candidate c meets the same chance for every prompt, whatever other
+        prompts and however many candidates are asked for.
+        """
+        if not 1 <= min_steps <= max_steps:
+            raise ConfigError(f"a motion of {min_steps} to {max_steps} steps is impossible")
+        was_training = self.training
+        self.eval()
+        texts = list(instructions)
+        guided = sampling.guidance > 1
+        states, is_token = self._encode([*texts, ""] if guided else texts)
+        order = torch.arange(len(texts)).repeat_interleave(num_candidates)  # (B C,)
+        if guided:
+            order = torch.cat((order, torch.full_like(order, len(texts))))
+        chances = torch.rand(num_candidates, max_steps * self.vocab.codes_per_step + 2, generator=generator)
+        answers = self._decode(
+            states[order],
+            is_token[order],
+            chances=chances.repeat(len(texts), 1),
+            sampling=sampling,
+            steps=(min_steps, max_steps),
+            constrained=constrained,
+        )
+        self.train(was_training)
+        return [answers[start : start + num_candidates] for start in range(0, len(answers), num_candidates)]
+
+    def _encode(self, instructions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        token_ids, is_token = self.tokenize(instructions)
+        return self.t5.encoder(input_ids=token_ids, attention_mask=is_token).last_hidden_state, is_token
+
+    def _decode(
+        self,
+        states: Tensor,
+        is_token: Tensor,
+        *,
+        chances: Tensor,
+        sampling: Sampling,
+        steps: tuple[int, int],
+        constrained: bool,
+    ) -> list[list[int]]:
+        """A row of tokens for each row of chances (R, L); with guidance the second half of the states is the empty prompt."""
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        rows, max_tokens = chances.shape
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        token = torch.full((rows,), self.t5.config.decoder_start_token_id, device=self.device)
+        is_open = torch.ones(rows, dtype=torch.bool)
+        answers: list[list[int]] = [[] for _ in range(rows)]
+        head = self.t5.lm_head.weight
+        for place in range(max_tokens):
+            inputs = token.repeat(2) if len(states) > rows else token
+            hidden = self.t5.decoder(
+                input_ids=inputs[:, None],
+                encoder_hidden_states=states,
+                encoder_attention_mask=is_token,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state[:, -1]
+            allowed = self._allowed(place, steps) if constrained else torch.arange(len(head))
+            logits = self._logits(hidden, head[allowed]).float()
+            if len(states) > rows:
+                logits = logits[rows:] + sampling.guidance * (logits[:rows] - logits[rows:])
+            token = allowed.to(self.device)[_sample(logits.cpu(), sampling, chances[:, place]).to(self.device)]
+            for row in torch.nonzero(is_open).flatten().tolist():
+                answers[row].append(int(token[row]))
+            is_open &= (token != self.vocab.end_id).cpu()
+            if not constrained:
+                is_open &= (token != self.t5.config.eos_token_id).cpu()
+            if not is_open.any():
+                break
+        return answers
+
+    def _allowed(self, place: int, steps: tuple[int, int]) -> Tensor:
+        """Token ids that may stand at a place of a motion: start; codes of the place's group; at a step's end, the end."""
+        vocab = self.vocab
+        if place == 0:
+            return torch.tensor([vocab.start_id])
+        step, group = divmod(place - 1, vocab.codes_per_step)
+        if step >= steps[1]:
+            return torch.tensor([vocab.end_id])
+        first = vocab.num_text + group * vocab.group_size
+        codes = torch.arange(first, first + vocab.group_size)
+        may_end = group == 0 and step >= steps[0]
+        return torch.cat((codes, torch.tensor([vocab.end_id]))) if may_end else codes
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
+        """Write config.json, t5.json, model.safetensors (weights in `dtype`) and the text tokenizer's files."""
+        folder = Path(folder)
+        tensors = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in self.t5.state_dict().items()
+            if name not in self._tied_names()
+        }
+        write_tensors(folder / WEIGHTS, tensors)
+        self.text_tokenizer.save_pretrained(str(folder / TEXT))
+        write_json(folder / T5_CONFIG, self.t5.config.to_diff_dict())
+        write_json(folder / CONFIG, {"vocab": config_to_json(self.vocab), "max_text_tokens": self.max_text_tokens})
+        return folder
+
+    def _tied_names(self) -> set[str]:
+        """Tensors that are the embedding table under another name."""
+        tied = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
+        return tied | {"lm_head.weight"} if self.t5.config.tie_word_embeddings else tied
+
+    @staticmethod
+    def from_pretrained(folder: str | Path) -> MotionLM:
+        """Read what save_pretrained wrote; computed with in float32 whatever it is stored in.
+
+        Raises CheckpointError for a file that is absent, cut short or of another model.
+        """
+        from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+        folder = Path(folder)
+        settings: dict[str, Any] = read_json(folder / CONFIG)
+        if set(settings) != {"vocab", "max_text_tokens"}:
+            raise CheckpointError(f"{folder / CONFIG} has keys {sorted(settings)}; it is no language model of Kinalign")
+        vocab = config_from_json(MotionVocab, settings["vocab"])
+        t5 = T5ForConditionalGeneration(T5Config(**read_json(folder / T5_CONFIG)))
+        if not (folder / TEXT).is_dir():
+            raise CheckpointError(f"{folder / TEXT} is absent; it holds the text tokenizer")
+        model = MotionLM(
+            t5, vocab, AutoTokenizer.from_pretrained(folder / TEXT), max_text_tokens=settings["max_text_tokens"]
+        )
+        tensors = read_tensors(folder / WEIGHTS)
+        own = t5.state_dict()
+        expected = own.keys() - model._tied_names()
+        if tensors.keys() != expected:
+            differing = sorted(tensors.keys() ^ expected)
+            raise CheckpointError(f"{folder / WEIGHTS} does not fit t5.json: {len(differing)} tensors, {differing[:3]}")
+        for name, tensor in tensors.items():
+            if tensor.shape != own[name].shape:
+                raise CheckpointError(
+                    f"{folder / WEIGHTS}: {name} has shape {tuple(tensor.shape)}; t5.json needs {tuple(own[name].shape)}"
+                )
+        t5.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+        t5.tie_weights()
+        return model.eval()
+
+
+def _sample(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
+    """Places (R,) in rows of logits (R, A), by temperature and nucleus (Holtzman et al. 2020), from chances (R,) in [0, 1)."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
+    ranked, places = probabilities.sort(dim=-1, descending=True)
+    # a token stays while those before it have less than top_p together, so the likeliest always stays
+    ranked = ranked * (ranked.cumsum(-1) - ranked < sampling.top_p)
+    reached = ranked.cumsum(-1)
+    chosen = (reached <= chances[:, None] * reached[:, -1:]).sum(-1, keepdim=True)
+    return places.gather(-1, chosen.clamp(max=places.shape[-1] - 1)).squeeze(-1)
