@@ -1,0 +1,148 @@
+"""The player: one HTML file in which motions move, to be opened from disk, mailed or put on a page.
+
+Everything is inside: the drawing code (assets/, three.js under its MIT licence) and the joints. The page's own policy
+forbids it to load anything from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, Literal
+
+import numpy as np
+
+from kinalign.errors import ConfigError, FormatError
+from kinalign.motion.motion import Motion
+
+_COLOURS = {"left": "var(--left)", "right": "var(--right)", None: "var(--accent)"}
+_HEX_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class PlayerEvent:
+    """Something that happens in a motion, as a bar on the timeline: from `start_s` to `end_s` seconds.
+
+    A bar has the colour of the limb on its `side`, or `colour` ("#rrggbb"), or is grey. Raises ConfigError for times that
+    are negative, not finite or in the wrong order, for another side and for a colour of another form.
+    """
+
+    label: str
+    start_s: float
+    end_s: float
+    side: Literal["left", "right"] | None = None
+    colour: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.end_s) and 0 <= self.start_s <= self.end_s):
+            raise ConfigError(
+                f"event {self.label!r} lasts from {self.start_s} to {self.end_s} s; it needs 0 <= start_s <= end_s"
+            )
+        if self.side not in _COLOURS:
+            raise ConfigError(f"event {self.label!r} has side={self.side!r}; use 'left', 'right' or None")
+        if self.colour is not None and not _HEX_COLOUR.fullmatch(self.colour):
+            raise ConfigError(f"event {self.label!r} has colour={self.colour!r}; use the form '#3f86ab'")
+
+
+def write_player(
+    motions: Motion | Sequence[Motion],
+    path: str | Path,
+    *,
+    title: str | None = None,
+    events: Sequence[PlayerEvent] | Sequence[Sequence[PlayerEvent]] | None = None,
+) -> Path:
+    """Write one self-contained HTML page that plays a motion, or several side by side on one clock.
+
+    `title` stands above them (None: the caption, if all have the same). `events` are the events of a single motion, or
+    one sequence of events per motion. Joints are kept within 0.1 mm for a body of usual size. Lengths, frame rates and
+    skeletons may differ. Raises ConfigError for no motions and for events that fit no motion or end after it,
+    FormatError when the file cannot be written; a file that was there before stays whole.
+    """
+    if isinstance(motions, Motion):
+        page = _page([motions], title, [events or ()])
+    else:
+        page = _page(list(motions), title, list(events) if events is not None else [()] * len(motions))
+    path = Path(path)
+    _write_whole(path, page)
+    return path
+
+
+def _page(motions: list[Motion], title: str | None, events: list[Any]) -> bytes:
+    if not motions:
+        raise ConfigError("a player needs at least 1 motion; this list has 0")
+    if len(events) != len(motions):
+        raise ConfigError(f"{len(events)} lists of events for {len(motions)} motions; give one list per motion")
+    if title is None:
+        captions = {motion.caption for motion in motions}
+        title = captions.pop() if len(captions) == 1 else ""
+    scene = {"title": title, "motions": [_record(motion, of) for motion, of in zip(motions, events)]}
+    assets = files("kinalign.render") / "assets"
+    page = Template((assets / "player.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(title or "Kinalign"),
+        css=(assets / "player.css").read_text(encoding="utf-8"),
+        scene=_json_for_html(scene),
+        script=(assets / "player.bundle.js").read_text(encoding="utf-8"),
+    )
+    return page.encode("utf-8", errors="replace")  # a lone surrogate in a caption is no reason to lose the page
+
+
+def _record(motion: Motion, events: Sequence[PlayerEvent]) -> dict[str, Any]:
+    """A motion as the page reads it: the root's path in float32, the joints about it in steps of `scale` metres."""
+    for event in events:
+        if not isinstance(event, PlayerEvent):
+            raise ConfigError(
+                f"events hold {type(event).__name__}; give a list of PlayerEvent for one motion, a list of such lists for several"
+            )
+        if event.end_s > motion.duration_s + 1e-6:
+            raise ConfigError(f"event {event.label!r} ends at {event.end_s} s, its motion at {motion.duration_s:.2f} s")
+    root = motion.joints[:, 0]
+    about_root = motion.joints.astype(np.float64) - root[:, None]
+    scale = max(float(np.abs(about_root).max()), 1e-6) / np.iinfo(np.int16).max
+    return {
+        "caption": motion.caption,
+        "fps": motion.fps,
+        "names": motion.skeleton.joint_names,
+        "parents": motion.skeleton.parents,
+        "root": _base64(root.astype("<f4")),
+        "offsets": _base64(np.rint(about_root / scale).astype("<i2")),
+        "scale": scale,
+        "events": [
+            {
+                "label": event.label,
+                "start": float(event.start_s),
+                "end": float(event.end_s),
+                "colour": event.colour or _COLOURS[event.side],
+            }
+            for event in sorted(events, key=lambda event: event.start_s)
+        ],
+    }
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+
+
+def _json_for_html(value: Any) -> str:
+    """JSON in which no caption can end the script element: "<" and its like are written as escapes."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """All of it under its name, or nothing: written beside the target, then moved over it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except OSError as error:
+        raise FormatError(f"cannot write {path}: {error.strerror or error}; choose another folder or free it") from error
+    finally:
+        beside.unlink(missing_ok=True)
