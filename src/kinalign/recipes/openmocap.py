@@ -24,11 +24,13 @@ TOKENIZER = TokenizerTraining(
     ),
     weights=LossWeights(),
     source_shares=(("CMU", 0.32), ("CMU8", 0.05), ("HDM05", 0.15), ("Bandai1", 0.13), ("Bandai2", 0.35)),
+    windows=(16, 32, 64, 128),
+    window_shares=(0.1, 0.2, 0.4, 0.3),
     speeds=(1.0, 0.8, 1.25),
     speed_sources=("CMU", "CMU8", "HDM05", "Bandai1"),
     mix_share=0.15,
     continuous_steps=100,
-    optimization=Optimization(steps=2800, learning_rate=1e-3, checkpoint_every=100),
+    optimization=Optimization(steps=2700, learning_rate=1e-3, checkpoint_every=100),
 )
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ class LossWeights:
 
     positions: float = 0.5
     """Smooth L1 of normalised joint positions, on top of all features."""
+    root_features: float = 0.5
+    """Smooth L1 of normalised turning, velocity and height of the root, on top: small errors of them pile up."""
     joints: float = 3.0
     """Metres that joints are off in the world, root aside."""
     root: float = 0.3
@@ -66,12 +68,14 @@ def reconstruction_losses(
 ) -> dict[str, Tensor]:
     """Terms by name, with "loss" as their weighted sum, of normalised features (B, T, F)."""
     error = F.smooth_l1_loss(predicted, target, reduction="none")
-    positions = FeatureLayout.of_width(target.shape[-1]).slices["joint_positions"]
+    at = FeatureLayout.of_width(target.shape[-1]).slices
+    root = slice(at["root_yaw_velocity"].start, at["root_height"].stop)
     ours, true = features_to_world(predicted * std + mean), features_to_world(target * std + mean)
     error_m, path_error_m = ours.joints - true.joints, ours.root_path - true.root_path
     terms = {
         "features": error.mean(),
-        "positions": error[..., positions].mean(),
+        "positions": error[..., at["joint_positions"]].mean(),
+        "root_features": error[..., root].mean(),
         "joints": error_m.abs().mean(),
         "root": path_error_m.abs().mean(),
         "velocities": error_m.diff(dim=1).abs().mean() + path_error_m.diff(dim=1).abs().mean(),

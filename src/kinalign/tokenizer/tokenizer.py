@@ -26,7 +26,7 @@ from kinalign.motion.features import (
     with_bone_lengths,
 )
 from kinalign.motion.motion import FPS, Motion
-from kinalign.motion.skeleton import HUMANML3D, Skeleton, skeleton_for
+from kinalign.motion.skeleton import Skeleton, skeleton_for
 from kinalign.run import config_from_json, config_to_json, read_json, read_tensors, write_json, write_tensors
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 
@@ -92,7 +92,6 @@ class MotionTokenizer:
             motion.resample(self.config.fps), target_skeleton=target, heading=self.config.heading
         )
 
-    @torch.no_grad()
     def encode(self, motion: Motion) -> Codes:
         """Codes (N,) of a motion; frames that fill no step at its end are left out.
 
@@ -105,10 +104,14 @@ class MotionTokenizer:
                 f"a motion of {len(motion)} frames at {motion.fps} fps is too short for one code; "
                 f"it needs {self.frames_per_step + 1} frames at {self.config.fps} fps"
             )
-        normalized = torch.from_numpy(self.stats.normalize(features[:num_frames]))
+        return self.encode_features(features[:num_frames])
+
+    @torch.no_grad()
+    def encode_features(self, features: ArrayLike) -> Codes:
+        """Codes (N,) of features (T, F) as `features` gives them, T a multiple of frames_per_step."""
         weight = next(self.network.parameters())
-        codes = self.network.encode(normalized.to(weight)[None])[0]  # (N, Q)
-        return self.flatten(codes)
+        normalized = torch.from_numpy(self.stats.normalize(features)).to(weight)
+        return self.flatten(self.network.encode(normalized[None])[0])
 
     def flatten(self, codes: Tensor) -> Codes:
         """A row (N Q,) of codes (N, Q) in [0, K)."""
@@ -203,8 +206,3 @@ def load_strictly(module: torch.nn.Module, tensors: dict[str, Tensor], *, origin
 
 def _some(what: str, names: Sequence[str]) -> str:
     return f"{len(names)} tensors {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}) " if names else ""
-
-
-def default_skeleton() -> Skeleton:
-    """The body that shipped models speak: HumanML3D's joints with the house's rest lengths."""
-    return HUMANML3D

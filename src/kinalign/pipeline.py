@@ -1,0 +1,256 @@
+"""TextToMotion: a sentence in, motions out. A language model that writes codes and a tokenizer that reads them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, get_args
+
+import torch
+import tyro
+
+from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, PromptError
+from kinalign.lm.instructions import prompt_instruction
+from kinalign.lm.model import MotionLM, Sampling
+from kinalign.motion.motion import Motion
+from kinalign.run import progress, write_json
+from kinalign.tokenizer.tokenizer import MotionTokenizer
+
+SHIPPED_MODEL = "openmocap-base"
+MAX_PROMPT_CHARACTERS = 500
+MAX_LENGTH_S = 9.8
+"""196 frames, the longest clip of the field's training data."""
+
+DEFAULT_SAMPLING = Sampling(temperature=0.8, top_p=0.95, guidance=2.0)
+
+
+class Generated(NamedTuple):
+    """Candidates of one prompt: motions that could be read, and how many answers could not."""
+
+    motions: list[Motion]
+    num_invalid: int
+
+
+class TextToMotion:
+    """A sentence in, motions out.
+
+    >>> model = TextToMotion.from_pretrained()                              # doctest: +SKIP
+    >>> model("a person jumps twice", num_candidates=4, seed=0)[0].joints.shape  # doctest: +SKIP
+    (48, 22, 3)
+    """
+
+    def __init__(self, lm: MotionLM, tokenizer: MotionTokenizer) -> None:
+        if (lm.vocab.num_codes, lm.vocab.codes_per_step) != (tokenizer.num_codes, tokenizer.codes_per_step):
+            raise CheckpointError(
+                f"the language model speaks {lm.vocab.num_codes} codes in steps of {lm.vocab.codes_per_step}, the "
+                f"tokenizer {tokenizer.num_codes} in steps of {tokenizer.codes_per_step}: they are of different models"
+            )
+        self.lm, self.tokenizer = lm, tokenizer
+
+    def __call__(
+        self,
+        prompt: str,
+        *,
+        num_candidates: int = 1,
+        seed: int = 0,
+        length_s: float | None = None,
+        sampling: Sampling = DEFAULT_SAMPLING,
+    ) -> list[Motion]:
+        """Candidates for one prompt; the same seed gives the same motions, whatever else is asked for.
+
+        `length_s` fixes the length in seconds, to a step of the tokenizer (0.2 s). Raises PromptError for a prompt that
+        is empty or too long.
+        """
+        return self.generate(
+            [prompt], num_candidates=num_candidates, seed=seed, length_s=length_s, sampling=sampling
+        )[0].motions
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        num_candidates: int = 1,
+        seed: int = 0,
+        length_s: float | None = None,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        constrained: bool = True,
+    ) -> list[Generated]:
+        """Candidates for many prompts at once; unconstrained answers that are no motion are counted in num_invalid."""
+        if num_candidates < 1:
+            raise ConfigError(f"num_candidates={num_candidates} must be at least 1 (--num-candidates)")
+        steps = self._steps(length_s)
+        instructions = [prompt_instruction(checked_prompt(prompt), length_s=length_s) for prompt in prompts]
+        answers = self.lm.generate(
+            instructions,
+            generator=torch.Generator().manual_seed(seed),
+            num_candidates=num_candidates,
+            sampling=sampling,
+            min_steps=steps[0],
+            max_steps=steps[1],
+            constrained=constrained,
+        )
+        return [self._read(prompt, rows) for prompt, rows in zip(prompts, answers)]
+
+    def _read(self, prompt: str, rows: Sequence[Sequence[int]]) -> Generated:
+        motions, num_invalid = [], 0
+        for row in rows:
+            try:
+                codes = self.lm.vocab.ids_to_codes(row)
+            except InvalidCodes:
+                num_invalid += 1
+                continue
+            motions.append(self.tokenizer.decode(codes, caption=prompt).on_floor())
+        return Generated(motions, num_invalid)
+
+    def _steps(self, length_s: float | None) -> tuple[int, int]:
+        """Fewest and most steps of an answer."""
+        step_s = self.tokenizer.frames_per_step / self.tokenizer.config.fps
+        longest = int(MAX_LENGTH_S / step_s + 1e-6)
+        if length_s is None:
+            return 2, longest
+        if not step_s * 2 <= length_s <= MAX_LENGTH_S:
+            raise ConfigError(
+                f"length_s={length_s} must be between {step_s * 2} and {MAX_LENGTH_S} seconds (--length-seconds)"
+            )
+        steps = round(length_s / step_s)
+        return steps, steps
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
+        """Write a model folder: config.json, tokenizer/ and lm/. A model card, README.md, is the author's to write."""
+        folder = Path(folder)
+        self.tokenizer.save_pretrained(folder / "tokenizer", dtype=dtype)
+        self.lm.save_pretrained(folder / "lm", dtype=dtype)
+        write_json(folder / "config.json", {"model": "TextToMotion", "tokenizer": "tokenizer", "lm": "lm"})
+        return folder
+
+    @staticmethod
+    def from_pretrained(folder: str | Path | None = None) -> TextToMotion:
+        """Read a model folder; None is the shipped model. Raises CheckpointError where it is absent or cut short."""
+        folder = Path(folder) if folder is not None else shipped_model()
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder} is no model folder: it has no config.json (--model)")
+        return TextToMotion(
+            MotionLM.from_pretrained(folder / "lm"), MotionTokenizer.from_pretrained(folder / "tokenizer")
+        )
+
+
+def shipped_model() -> Path:
+    """The folder of the shipped model: $KINALIGN_MODEL, else models/openmocap-base here or in Kinalign's repository."""
+    if named := os.environ.get("KINALIGN_MODEL"):
+        return Path(named)
+    places = [Path("models"), Path(__file__).resolve().parents[2] / "models"]
+    for place in places:
+        if (place / SHIPPED_MODEL / "config.json").is_file():
+            return place / SHIPPED_MODEL
+    raise CheckpointError(
+        f"the shipped model is not in models/{SHIPPED_MODEL}; run inside a clone of Kinalign, or name a folder "
+        "(--model, or KINALIGN_MODEL)"
+    )
+
+
+def checked_prompt(prompt: str) -> str:
+    """The prompt with white space trimmed; raises PromptError when it says nothing or far too much."""
+    text = " ".join(prompt.split())
+    if not re.search(r"\w", text):
+        raise PromptError(f"the prompt {prompt!r} says nothing; describe what a person does")
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise PromptError(
+            f"a prompt of {len(text)} characters is too long; at most {MAX_PROMPT_CHARACTERS}. Give longer stories sentence "
+            "by sentence"
+        )
+    return text
+
+
+FileFormat = Literal["mp4", "webm", "gif", "png", "bvh", "glb", "npy", "npz", "html"]
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Turn sentences into motion files."""
+
+    prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Sentences, each in quotes."""
+    file: Path | None = None
+    """A text file with a prompt a line."""
+    out: Path = Path("output")
+    """Folder for the files."""
+    num_candidates: int = 1
+    """Motions for each prompt."""
+    seed: int = 0
+    temperature: float = DEFAULT_SAMPLING.temperature
+    """Below 1 safer, above 1 wilder; 0 takes the likeliest codes."""
+    top_p: float = DEFAULT_SAMPLING.top_p
+    """Draw from the likeliest codes that together have this probability."""
+    guidance: float = DEFAULT_SAMPLING.guidance
+    """How strongly the prompt is followed; 1 is off."""
+    length_seconds: float | None = None
+    """Length of the motions; the model chooses where it is left out."""
+    formats: tuple[FileFormat, ...] = ("mp4", "png", "bvh", "html")
+    """What to write of each motion; html is one page with all candidates of a prompt."""
+    model: Path | None = None
+    """Model folder; the shipped model where it is left out."""
+    threads: int = 1
+    """Processor threads."""
+
+
+def generate(config: Generate) -> list[Path]:
+    """Turn sentences into motion files; prints what was written. Raises PromptError before anything is made."""
+    prompts = _prompts(config)
+    if not config.formats:
+        raise ConfigError(f"formats is empty; name one or more of {', '.join(get_args(FileFormat))} (--formats)")
+    torch.set_num_threads(config.threads)
+    model = TextToMotion.from_pretrained(config.model)
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
+    written: list[Path] = []
+    rows = []
+    with progress("generate", total=len(prompts)) as advance:
+        for number, prompt in enumerate(prompts, start=1):
+            motions = model(
+                prompt,
+                num_candidates=config.num_candidates,
+                seed=config.seed,
+                length_s=config.length_seconds,
+                sampling=sampling,
+            )
+            files = _write(motions, config, stem=f"{number:03d}-{slug(prompt)}")
+            rows.append({"prompt": prompt, "seed": config.seed, "files": [path.name for path in files]})
+            written += files
+            advance(note=prompt[:40])
+    write_json(config.out / "prompts.json", {"motions": rows})
+    for path in written:
+        print(path)
+    return written
+
+
+def _prompts(config: Generate) -> list[str]:
+    prompts = list(config.prompts)
+    if config.file is not None:
+        try:
+            prompts += [line for line in config.file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except OSError as error:
+            raise PromptError(f"cannot read the prompts in {config.file} ({error.strerror}) (--file)") from error
+    if not prompts:
+        raise PromptError('no prompt; give one in quotes: kinalign generate "a person waves", or --file prompts.txt')
+    return [checked_prompt(prompt) for prompt in prompts]
+
+
+def _write(motions: Sequence[Motion], config: Generate, *, stem: str) -> list[Path]:
+    files = []
+    for number, motion in enumerate(motions, start=1):
+        name = f"{stem}-{number}" if len(motions) > 1 else stem
+        files += [motion.save(config.out / f"{name}.{suffix}") for suffix in config.formats if suffix != "html"]
+    if "html" in config.formats:
+        from kinalign.render.player import write_player
+
+        page = config.out / f"{stem}.html"
+        write_player(motions, page)
+        files.append(page)
+    return files
+
+
+def slug(prompt: str) -> str:
+    """A prompt as a file name: at most 40 letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].strip("-") or "prompt"
