@@ -1,0 +1,122 @@
+"""Published MotionGPT weights to a Kinalign tokenizer folder and back.
+
+A Lightning checkpoint is a pickle. It is read with torch's weights-only reader, which builds tensors and refuses
+everything else; nothing in the file is executed.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinalign.errors import CheckpointError
+from kinalign.motion.features import FeatureLayout, FeatureStats
+from kinalign.motion.skeleton import skeleton_for
+from kinalign.run import write_atomically
+from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig, load_strictly
+from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
+
+PREFIX = "vae."
+CODEBOOK = "quantizer.codebook"
+OWN_CODEBOOK = "quantizer.groups.0.codebook"
+
+
+def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
+    """The state dict of a published checkpoint, without executing anything in it; raises CheckpointError."""
+    path = Path(checkpoint)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and is not opened, because reading it could run code in it; save its "
+            "state_dict alone with the program that made it"
+        ) from error
+    except (OSError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); it is absent or cut short") from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} is no checkpoint: it holds no dictionary of tensors")
+    return state
+
+
+def from_published(checkpoint: str | Path, *, mean: str | Path, std: str | Path) -> MotionTokenizer:
+    """MotionGPT's motion tokenizer from `motiongpt_s3_h3d.tar` and the mean.npy and std.npy that belong to it.
+
+    The file lacks the running sums of the codebook; they are set as if every code had just been seen equally often.
+    """
+    path = Path(checkpoint)
+    tensors = {
+        name.removeprefix(PREFIX): tensor for name, tensor in read_published(path).items() if name.startswith(PREFIX)
+    }
+    if CODEBOOK not in tensors:
+        raise CheckpointError(f"{path} has no tensor {PREFIX + CODEBOOK}; it holds no MotionGPT tokenizer")
+    codebook = tensors.pop(CODEBOOK)
+    count = torch.ones(len(codebook))
+    group = OWN_CODEBOOK.removesuffix("codebook")
+    tensors |= {
+        f"{group}codebook": codebook,
+        f"{group}code_sum": codebook.clone(),
+        f"{group}code_count": count,
+        f"{group}is_drawn": torch.tensor(True),
+    }
+    config = _published_config(tensors, path)
+    network = VQVAE(config)
+    load_strictly(network, tensors, origin=str(path))
+    stats = FeatureStats(_statistics(mean, config.feature_width), _statistics(std, config.feature_width))
+    skeleton = skeleton_for(FeatureLayout.of_width(config.feature_width).num_joints)
+    settings = TokenizerConfig(config, heading="published", uniform_bones=False)
+    return MotionTokenizer(settings, network, stats, skeleton)
+
+
+def to_published(tokenizer: MotionTokenizer, checkpoint: str | Path) -> Path:
+    """Write a tokenizer of the published network as a checkpoint that MotionGPT's code loads.
+
+    Raises CheckpointError for another network or more than one codebook.
+    """
+    config = tokenizer.config.network
+    if config.network != "published" or config.quantizer != "grouped" or config.codes_per_step != 1:
+        raise CheckpointError(
+            f"only the published network with one codebook has published names; this one is {config.network!r} with "
+            f"{config.codes_per_step} {config.quantizer!r} codes per step"
+        )
+    state = {
+        PREFIX + name: tensor
+        for name, tensor in tokenizer.network.state_dict().items()
+        if not name.startswith("quantizer.")
+    }
+    state[PREFIX + CODEBOOK] = tokenizer.network.state_dict()[OWN_CODEBOOK]
+    return write_atomically(checkpoint, lambda path: torch.save({"state_dict": state}, path))
+
+
+def _published_config(tensors: dict[str, Tensor], path: Path) -> VQVAEConfig:
+    """Sizes as the shapes tell them."""
+    try:
+        width, feature_width, _ = tensors["encoder.model.0.weight"].shape
+        codebook_size, code_dim = tensors[OWN_CODEBOOK].shape
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} holds no MotionGPT tokenizer: {error}") from error
+    halvings = sum(name.startswith("encoder.model.") and name.endswith(".0.weight") for name in tensors) - 1
+    first_stack = "encoder.model.2.1.model."
+    depth = len({name.removeprefix(first_stack).split(".")[0] for name in tensors if name.startswith(first_stack)})
+    return VQVAEConfig(
+        feature_width=feature_width,
+        width=width,
+        code_dim=code_dim,
+        codebook_size=codebook_size,
+        halvings=halvings,
+        depth=depth,
+    )
+
+
+def _statistics(path: str | Path, width: int) -> np.ndarray:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CheckpointError(f"{path} cannot be read as an array ({error})") from error
+    if values.shape != (width,) or not np.isfinite(values).all():
+        raise CheckpointError(f"{path} has shape {values.shape}; this network needs {width} finite numbers")
+    return np.asarray(values, dtype=np.float32)
