@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,39 @@ SOURCES = ("CMU", "CMU8", "HDM05", "Bandai1", "Bandai2")
 """Where clips come from. Bandai's takes are near-identical and split at random: report CMU and HDM05 apart."""
 
 
+EVENT_CAPTIONS = {
+    "ArmCircle": "a person circles both arms",
+    "JumpJack": "a person does jumping jacks",
+    "Jog": "a person jogs in place",
+    "KneeRaise": "a person raises the knees one after the other",
+    "Squat": "a person does squats",
+    "ToeTouchOneHand": "a person bends down and touches the toes with one hand",
+    "ToeTouchTwoHands": "a person bends down and touches the toes with both hands",
+    "Twist": "a person twists the upper body from side to side",
+    "UpDown": "a person reaches up and then bends down",
+    "clap": "a person claps",
+    "jump": "a person jumps",
+    "leg_kick": "a person kicks",
+    "look_around": "a person looks around",
+    "punch": "a person punches",
+    "stand_and_clap": "a person stands up and claps",
+    "walk": "a person walks forward",
+}
+"""What the labelled frame ranges of seven CMU trials say."""
+
+
 def load_openmocap(
     root: str | Path | None = None,
     *,
     split: str | None = None,
     sources: Collection[str] | None = None,
     licenses: Collection[str] | None = None,
+    cut_events: bool = False,
 ) -> list[Clip]:
     """Clips of openmocap20, those of one split, of some sources and of some licences where given.
+
+    `cut_events` gives the seven CMU trials with labelled frame ranges as one clip for each event, with a caption of its
+    own and the id TRIAL@START.
 
     `root` is the folder with clips.jsonl and motions.npz; None looks in the data folder. Raises DataError for a file
     that is absent or cut short, and for an unknown split, source or licence.
@@ -42,7 +68,7 @@ def load_openmocap(
         if wanted - known:
             raise DataError(f"unknown {what} {sorted(wanted - known)} in {root}; it has {', '.join(sorted(known))}")
     joints = _read_joints(root / "motions.npz", num_clips=len(rows))
-    return [
+    clips = [
         Clip(
             id=row["id"],
             motion=Motion(joints(index), fps=float(row["fps"]), caption=row["captions"][0]["text"]),
@@ -58,6 +84,21 @@ def load_openmocap(
         and (not sources or row["source"] in sources)
         and (not licenses or row["license"] in licenses)
     ]
+    if not cut_events:
+        return clips
+    events = {row["id"]: row["events"] for row in rows if "events" in row}
+    return [part for clip in clips for part in (_events_of(clip, events[clip.id]) if clip.id in events else [clip])]
+
+
+def _events_of(clip: Clip, events: list[dict[str, Any]]) -> list[Clip]:
+    parts = []
+    for event in events:
+        caption = EVENT_CAPTIONS[event["label"]]
+        motion = replace(clip.motion[event["start"] : event["end"]], caption=caption)
+        parts.append(
+            replace(clip, id=f"{clip.id}@{event['start']}", motion=motion, captions=(caption,), label=event["label"])
+        )
+    return parts
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
