@@ -9,6 +9,7 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -22,6 +23,7 @@ class GreetConfig:
     to_whom: str
     """Who is greeted."""
     times: int = 1
+    languages: tuple[Literal["en", "fr", "de"], ...] = ("en",)
 
 
 @pytest.fixture()
@@ -97,6 +99,20 @@ def test_a_mistyped_command_gets_one_line_that_helps(
 def test_options_become_the_config(greet: types.ModuleType) -> None:
     assert main(["greet", "--to-whom", "Ada", "--times", "3"]) == 0
     assert greet.calls == [GreetConfig("Ada", times=3)]
+
+
+def test_choices_are_one_word_with_commas(greet: types.ModuleType) -> None:
+    assert main(["greet", "--languages", "fr,de", "--to-whom", "Ada"]) == 0
+    assert greet.calls == [GreetConfig("Ada", languages=("fr", "de"))]
+
+
+def test_an_unknown_choice_is_told_the_known_ones(greet: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["greet", "--to-whom", "Ada", "--languages", "fr,la"])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert "la is unknown" in message
+    assert "en,fr,de" in message
 
 
 def test_help_of_a_command_says_what_its_options_mean(

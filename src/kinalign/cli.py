@@ -11,10 +11,13 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from kinalign import __version__
 from kinalign.errors import KinalignError
+
+if TYPE_CHECKING:
+    from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 
 class Command(NamedTuple):
@@ -83,10 +86,38 @@ def _call(name: str, arguments: list[str]) -> None:
 
     module, function_name = COMMANDS[name].function.split(":")
     function = getattr(importlib.import_module(module), function_name)
-    config = tyro.cli(
-        config_class(function), prog=f"kinalign {name}", description=inspect.getdoc(function), args=arguments
-    )
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_choices_with_commas)
+    with registry:
+        config = tyro.cli(
+            config_class(function), prog=f"kinalign {name}", description=inspect.getdoc(function), args=arguments
+        )
     function(config)
+
+
+def _choices_with_commas(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Several choices are one word, `--formats mp4,gif`, so that they do not swallow the words after them."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    arguments = get_args(info.type)
+    if get_origin(info.type) is not tuple or len(arguments) != 2 or get_origin(arguments[0]) is not Literal:
+        return None
+    known = get_args(arguments[0])
+
+    def parse(words: list[str]) -> tuple[str, ...]:
+        chosen = tuple(word for word in words[0].split(",") if word)
+        unknown = [word for word in chosen if word not in known]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)} is unknown; choose from {','.join(known)}")
+        return chosen
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=",".join(known),
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, tuple) and all(word in known for word in value),
+        str_from_instance=lambda value: [",".join(value)],
+    )
 
 
 def config_class(function: Any) -> type[Any]:
