@@ -20,7 +20,7 @@ lint: .venv/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: .venv/dev-installed
 	OMP_NUM_THREADS=1 $(BIN)/python bench/run.py
@@ -35,7 +35,7 @@ clean:
 	"Kinalign needs Python 3.10 to 3.13; this is %d.%d: make PYTHON=/path/to/another" % v)'
 	$(PYTHON) -m venv .venv
 	@echo "Installing torch, then the rest: some minutes, once."
-	$(PIP) install torch==2.13.0
+	$(BIN)/python -m pip --disable-pip-version-check install torch==2.13.0
 	touch $@
 
 .venv/core-installed: .venv/torch-installed pyproject.toml constraints.txt

@@ -36,7 +36,7 @@ def test_the_floors_stand(house: Path) -> None:
     ("room", "breach"),
     [
         ("motion/motion.py", "import kinalign.render.figure"),
-        ("tokenizer/tokenizer.py", "import kinalign.lm"),
+        ("tokenizer/__init__.py", "import kinalign.lm"),
         ("lm/__init__.py", "import kinalign.motion.motion"),
         ("motion/skeleton.py", "import torch"),
     ],
