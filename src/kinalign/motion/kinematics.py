@@ -209,7 +209,7 @@ def _rigidity(offsets: Array, bones: Array) -> Array:
     for _ in range(_RIGIDITY_ROUNDS):
         turned = np.einsum("tij,kj->tki", _align(offsets, bones, weights), offsets)
         stray_m = np.sqrt(np.square(turned - bones).sum(axis=-1).mean(axis=0))
-        weights = 1 / (stray_m + _NEGLIGIBLE_M)
+        weights = 1 / (stray_m**2 + _NEGLIGIBLE_M**2)
         weights /= weights.max()
     return weights
 
@@ -224,9 +224,10 @@ def _align(offsets: Array, bones: Array, weights: Array) -> Array:
 
 def _swing(offset: Array, bones: Array) -> Array:
     """The shortest turns (T, 4) from a rest offset (3,) to bones (T, 3); none where a bone has no length."""
-    turn = quaternion_between(offset, bones)
-    has_length = (np.linalg.norm(bones, axis=-1) > 1e-9) & (np.linalg.norm(offset) > 1e-9)
-    return np.where(has_length[:, None], turn, (1.0, 0.0, 0.0, 0.0))
+    if np.linalg.norm(offset) < 1e-9:
+        return np.tile((1.0, 0.0, 0.0, 0.0), (len(bones), 1))
+    has_length = np.linalg.norm(bones, axis=-1, keepdims=True) > 1e-9
+    return quaternion_between(offset, np.where(has_length, bones, offset))
 
 
 def _limb_twist(joints: Array, rest: Skeleton, joint: int, world: Array) -> Array:

@@ -28,7 +28,8 @@ def read_npy(path: str | Path, *, fps: float = FPS) -> Motion:
     """
     path = Path(path)
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise FormatError(f"cannot read {path} as npy: {_why(error)}") from error
     if not isinstance(array, np.ndarray):
@@ -94,7 +95,8 @@ def write_npz(motion: Motion, path: str | Path) -> None:
 def read_archive(path: Path, *, only: tuple[str, ...] | None = None) -> dict[str, Array]:
     """The arrays of an npz file, all or those of `only` that are there; FormatError when it is cut short or pickled."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file open that it opened itself and could not read
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if only is None or name in only}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise FormatError(f"cannot read {path} as npz: {_why(error)}") from error

@@ -227,7 +227,10 @@ def _capsule(start: Array, end: Array, radii: ArrayLike, *, carrier: int, depth:
     a = (ring * _NUM_SEGMENTS + segment).ravel()
     b = (ring * _NUM_SEGMENTS + (segment + 1) % _NUM_SEGMENTS).ravel()
     c, d = a + _NUM_SEGMENTS, b + _NUM_SEGMENTS
-    triangles = np.concatenate((np.stack((a, b, d), axis=-1), np.stack((a, d, c), axis=-1)))
+    # the first and the last ring are points: half of the triangles there would have no area
+    triangles = np.concatenate(
+        (np.stack((a, b, d), axis=-1)[_NUM_SEGMENTS:], np.stack((a, d, c), axis=-1)[:-_NUM_SEGMENTS])
+    )
     return _Mesh(
         positions=positions.reshape(-1, 3),
         normals=normalize(normals / squash).reshape(-1, 3),
