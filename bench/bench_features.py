@@ -1,7 +1,8 @@
 """Features of one clip of 170 frames, on one core, beside a plain loop over frames.
 
-The loop is what a direct reading of the representation's definition looks like: one frame after the other, one joint after the
-other. It computes the same numbers, which is checked first.
+The loop is what a direct reading of the representation's definition looks like: one frame after the other, one joint
+after the other. It computes the same numbers, which is checked first. Published implementations stand between the two:
+they loop over chains, and in part over frames.
 """
 
 from __future__ import annotations
