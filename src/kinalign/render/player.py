@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kinalign.errors import ConfigError, FormatError
+from kinalign.errors import ConfigError
 from kinalign.motion.motion import Motion
+from kinalign.run import write_atomically
 
 _COLOURS = {"left": "var(--left)", "right": "var(--right)", None: "var(--accent)"}
 _HEX_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -31,8 +31,8 @@ _HEX_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 class PlayerEvent:
     """Something that happens in a motion, as a bar on the timeline: from `start_s` to `end_s` seconds.
 
-    A bar has the colour of the limb on its `side`, or `colour` ("#rrggbb"), or is grey. Raises ConfigError for times that
-    are negative, not finite or in the wrong order, for another side and for a colour of another form.
+    A bar has the colour of the limb on its `side`, or `colour` ("#rrggbb"), or is grey. Raises ConfigError for times
+    that are negative, not finite or in the wrong order, for another side and for a colour of another form.
     """
 
     label: str
@@ -64,15 +64,13 @@ def write_player(
     `title` stands above them (None: the caption, if all have the same). `events` are the events of a single motion, or
     one sequence of events per motion. Joints are kept within 0.1 mm for a body of usual size. Lengths, frame rates and
     skeletons may differ. Raises ConfigError for no motions and for events that fit no motion or end after it,
-    FormatError when the file cannot be written; a file that was there before stays whole.
+    KinalignError when the file cannot be written; a file that was there before stays whole.
     """
     if isinstance(motions, Motion):
         page = _page([motions], title, [events or ()])
     else:
         page = _page(list(motions), title, list(events) if events is not None else [()] * len(motions))
-    path = Path(path)
-    _write_whole(path, page)
-    return path
+    return write_atomically(path, lambda temporary: temporary.write_bytes(page))
 
 
 def _page(motions: list[Motion], title: str | None, events: list[Any]) -> bytes:
@@ -80,6 +78,11 @@ def _page(motions: list[Motion], title: str | None, events: list[Any]) -> bytes:
         raise ConfigError("a player needs at least 1 motion; this list has 0")
     if len(events) != len(motions):
         raise ConfigError(f"{len(events)} lists of events for {len(motions)} motions; give one list per motion")
+    for of in events:
+        if isinstance(of, PlayerEvent) or not all(isinstance(event, PlayerEvent) for event in of):
+            raise ConfigError(
+                f"events={of!r}: a motion takes a list of PlayerEvent, a list of motions a list of such lists"
+            )
     if title is None:
         captions = {motion.caption for motion in motions}
         title = captions.pop() if len(captions) == 1 else ""
@@ -97,10 +100,6 @@ def _page(motions: list[Motion], title: str | None, events: list[Any]) -> bytes:
 def _record(motion: Motion, events: Sequence[PlayerEvent]) -> dict[str, Any]:
     """A motion as the page reads it: the root's path in float32, the joints about it in steps of `scale` metres."""
     for event in events:
-        if not isinstance(event, PlayerEvent):
-            raise ConfigError(
-                f"events hold {type(event).__name__}; give a list of PlayerEvent for one motion, a list of such lists for several"
-            )
         if event.end_s > motion.duration_s + 1e-6:
             raise ConfigError(f"event {event.label!r} ends at {event.end_s} s, its motion at {motion.duration_s:.2f} s")
     root = motion.joints[:, 0]
@@ -134,15 +133,3 @@ def _json_for_html(value: Any) -> str:
     """JSON in which no caption can end the script element: "<" and its like are written as escapes."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """All of it under its name, or nothing: written beside the target, then moved over it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    except OSError as error:
-        raise FormatError(f"cannot write {path}: {error.strerror or error}; choose another folder or free it") from error
-    finally:
-        beside.unlink(missing_ok=True)

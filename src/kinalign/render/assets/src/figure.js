@@ -8,11 +8,11 @@ import {
 // Radii in metres of an adult whose leg, hip to ankle, is 0.84 m.
 const ADULT_LEG = 0.84;
 const RADIUS = { hip: 0.078, knee: 0.053, ankle: 0.038, heel: 0.034, foot: 0.03, shoulder: 0.057, elbow: 0.039, wrist: 0.029,
-  collar: 0.062, neck: 0.05, head: 0.048 };
+  collar: 0.06, neck: 0.05, head: 0.048 };
 const OTHER = 0.04;
 export const SOLE = 0.032;
 // Half depth of the torso by height from root (0) to neck (1); it is TORSO_WIDTH times as wide.
-const TORSO = [[0, 0.098], [0.3, 0.09], [0.68, 0.104], [1, 0.062]];
+const TORSO = [[0, 0.096], [0.3, 0.089], [0.7, 0.112], [1, 0.06]];
 const TORSO_WIDTH = 1.36;
 
 const word = (name) => name.split("_").pop();
@@ -63,9 +63,13 @@ export class Body {
       if (parent < 0) return;
       if (spine.includes(joint)) this.part(parent, joint, torso(parent), torso(joint), "body", { wide: TORSO_WIDTH });
       else if (kind === "head") this.part(parent, joint, RADIUS.neck, RADIUS.head, "body");
-      else if (["collar", "shoulder"].includes(kind)) this.part(parent, joint, RADIUS.collar, 0.047, "body");
+      else if (kind === "shoulder") {
+        this.part(parent, joint, RADIUS.collar, 0.054, "body");
+        // the slope from neck to shoulder, which no bone follows
+        if (at("neck") >= 0 && parent !== at("neck")) this.part(at("neck"), joint, 0.048, 0.052, "body");
+      }
       else if (kind === "hip") this.part(parent, joint, 0.09, 0.072, "body");
-      else if (kind === "heel") return;
+      else if (["collar", "heel"].includes(kind)) return; // inside the torso, inside the shoe
       else if (kind === "foot") {
         const ankle = word(names[parent]) === "heel" ? parents[parent] : parent;
         const heel = this.extra((p, out) => sole(p, out, parents[ankle], ankle, joint, this.size));

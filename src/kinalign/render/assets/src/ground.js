@@ -8,13 +8,14 @@ export class Grid extends Mesh {
   constructor() {
     super(flat(120), new ShaderMaterial({
       transparent: true, depthWrite: false,
-      uniforms: { colour: { value: new Color() }, anchor: { value: new Vector2() }, radius: { value: 6 } },
+      uniforms: { colour: { value: new Color() }, anchor: { value: new Vector2() }, radius: { value: 6 }, cell: { value: new Vector4() } },
       vertexShader: `
         varying vec2 place;
         void main() { place = position.xz; gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0); }`,
       fragmentShader: `
         varying vec2 place;
         uniform vec3 colour; uniform vec2 anchor; uniform float radius;
+        uniform vec4 cell; // x, y, width, height of this view in pixels of the drawing buffer
         float lines(vec2 p, float thickness) {
           vec2 blur = fwidth(p), gap = abs(fract(p - 0.5) - 0.5);
           vec2 line = clamp((thickness * 0.5 + blur - gap) / blur, 0.0, 1.0) * min(1.0, thickness / max(blur.x, blur.y) + 0.35);
@@ -22,9 +23,11 @@ export class Grid extends Mesh {
         }
         void main() {
           vec2 p = place + anchor;
-          float metre = lines(p, 0.012), half_metre = lines(p * 2.0, 0.012);
+          float metre = lines(p, 0.01), half_metre = lines(p * 2.0, 0.01);
           float fade = 1.0 - smoothstep(0.15, 1.0, length(place) / radius);
-          gl_FragColor = vec4(colour, max(metre * 0.5, half_metre * 0.2) * fade * fade);
+          vec2 inside = (gl_FragCoord.xy - cell.xy) / cell.zw;
+          fade *= fade * smoothstep(0.0, 0.22, min(inside.x, 1.0 - inside.x)) * smoothstep(-0.04, 0.12, inside.y);
+          gl_FragColor = vec4(colour, max(metre * 0.44, half_metre * 0.16) * fade);
           #include <colorspace_fragment>
         }`,
     }));
@@ -83,7 +86,7 @@ export class Path extends Mesh {
       const a = Math.max(0, f - 1) * 2, b = Math.min(n - 1, f + 1) * 2;
       const dx = clip.focus[b] - clip.focus[a], dz = clip.focus[b + 1] - clip.focus[a + 1], length = Math.hypot(dx, dz) || 1;
       // where the root rests there is no direction: the ribbon closes
-      const half = 0.014 * Math.min(1, length * clip.fps);
+      const half = 0.011 * Math.min(1, length * clip.fps);
       for (const s of [0, 1]) {
         const sign = 2 * s - 1;
         position.set([clip.focus[2 * f] + (sign * half * dz) / length, floor, clip.focus[2 * f + 1] - (sign * half * dx) / length], (2 * f + s) * 3);

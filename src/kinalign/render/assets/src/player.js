@@ -99,7 +99,7 @@ function anchorOf(group) {
 // Half width and height in metres that a view must hold.
 function frameOf(group) {
   const top = Math.max(1.2, ...group.map(({ bounds }) => bounds.high[1] + 0.16));
-  let half = 0.9;
+  let half = 0.75;
   if (state.follow) {
     half = Math.max(half, ...group.map((actor) => actor.reach));
     if (state.together) {
@@ -156,13 +156,13 @@ function resetCamera() {
   const half = Math.max(...frames.map((frame) => frame.half)), top = Math.max(...frames.map((frame) => frame.top));
   const tangent = Math.tan((camera.fov * Math.PI) / 360);
   const { width, height } = views[0];
-  // a caption lies over the lower part of a view: look a little lower and leave it room
-  const room = Math.max(0.55, 1 - 110 / height);
-  const distance = Math.max(top / 2 / tangent / room, half / tangent / (width / height)) * 1.02 + Math.min(half, 1.2) * 0.3;
-  const azimuth = clips[0].facing() + (state.together ? 0.35 : 0.6), elevation = 0.24;
+  // captions and running events lie over the lower part of a view: the feet stand above them
+  const overlaid = Math.min(0.4, (several ? 100 : 56) / height);
+  const distance = Math.max(top / 2 / tangent / (1 - overlaid), half / tangent / (width / height)) * 1.02 + Math.min(half, 1.2) * 0.3;
+  const azimuth = state.together ? 0.25 : clips[0].facing() + 0.6, elevation = 0.24;
   sunward.setFromSphericalCoords(9.5, 0.62, azimuth - 0.7);
   rim.position.setFromSphericalCoords(8, 1.0, azimuth + 2.6);
-  controls.target.set(0, top / 2 - (1 - room) * top * 0.22, 0);
+  controls.target.set(0, top / 2 - overlaid * distance * tangent, 0);
   camera.position.setFromSpherical(new Spherical(distance, Math.PI / 2 - elevation, azimuth)).add(controls.target);
   grid.material.uniforms.radius.value = Math.max(4.2, half * (several && !state.together ? 2.6 : 3.2));
   controls.update();
@@ -194,6 +194,8 @@ function draw() {
     const y = canvasHeight - view.y - view.height;
     renderer.setViewport(view.x, y, view.width, view.height);
     renderer.setScissor(view.x, y, view.width, view.height);
+    const ratio = renderer.getPixelRatio();
+    grid.material.uniforms.cell.value.set(view.x, y, view.width, view.height).multiplyScalar(ratio);
     camera.aspect = view.width / view.height;
     camera.updateProjectionMatrix();
     renderer.render(scene, camera);
@@ -221,7 +223,7 @@ function placeLabels() {
     point.set(joints[0], actor.floor, joints[2]).add(actor.actor.position).project(camera);
     const cell = $("cells").children[i];
     const x = ((point.x + 1) / 2) * width, y = ((1 - point.y) / 2) * height;
-    Object.assign(cell.style, { left: "0", top: "0", height: "auto", transform: `translate(${x}px, ${y + 18}px)` });
+    Object.assign(cell.style, { left: "0", top: "0", width: "0", height: "auto", transform: `translate(${x}px, ${y + 18}px)` });
   });
 }
 
@@ -314,7 +316,7 @@ function paint() {
   shadow.material.opacity = dark ? 0.42 : 0.2;
   for (const { contact, path } of actors) {
     contact.material.uniforms.colour.value.copy(colour("shade"));
-    contact.material.uniforms.strength.value = dark ? 0.85 : 0.55;
+    contact.material.uniforms.strength.value = dark ? 0.9 : 0.75;
     path.material.uniforms.colour.value.copy(colour("accent"));
   }
   sky.color.set(dark ? 0xdfe6f2 : 0xffffff);
