@@ -6,14 +6,17 @@ The positions are stored as running differences of 16-bit integers; a clip is th
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import zipfile
+import zlib
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kinalign.data.records import Clip, data_root
+from kinalign.data.records import CaptionSpan, Clip, data_root
 from kinalign.errors import DataError
 from kinalign.motion.motion import Motion
 
@@ -61,7 +64,7 @@ def load_openmocap(
     root = Path(root) if root is not None else data_root() / "openmocap20"
     rows = _read_rows(root / "clips.jsonl")
     for wanted, known, what in (
-        ({split} - {None}, {row["split"] for row in rows}, "split"),
+        ({split} if split else set(), {row["split"] for row in rows}, "split"),
         (set(sources or ()), {row["source"] for row in rows}, "source"),
         (set(licenses or ()), {row["license"] for row in rows}, "licence"),
     ):
@@ -78,6 +81,7 @@ def load_openmocap(
             split=row["split"],
             label=row.get("label", ""),
             style=row.get("style", ""),
+            spans=_spans(row["captions"]),
         )
         for index, row in enumerate(rows)
         if (split is None or row["split"] == split)
@@ -96,9 +100,25 @@ def _events_of(clip: Clip, events: list[dict[str, Any]]) -> list[Clip]:
         caption = EVENT_CAPTIONS[event["label"]]
         motion = replace(clip.motion[event["start"] : event["end"]], caption=caption)
         parts.append(
-            replace(clip, id=f"{clip.id}@{event['start']}", motion=motion, captions=(caption,), label=event["label"])
+            replace(
+                clip,
+                id=f"{clip.id}@{event['start']}",
+                motion=motion,
+                captions=(caption,),
+                label=event["label"],
+                spans=(),
+            )
         )
     return parts
+
+
+def _spans(captions: list[dict[str, Any]]) -> tuple[CaptionSpan, ...]:
+    """The captions that say from which frame to which, those of one range together."""
+    ranges: dict[tuple[int, int], list[str]] = {}
+    for caption in captions:
+        if "start" in caption:
+            ranges.setdefault((caption["start"], caption["end"]), []).append(caption["text"])
+    return tuple(CaptionSpan(start, end, tuple(texts)) for (start, end), texts in ranges.items())
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -113,18 +133,18 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_joints(path: Path, *, num_clips: int):  # type: ignore[no-untyped-def]
+def _read_joints(path: Path, *, num_clips: int) -> Callable[[int], NDArray[np.float32]]:
     """A function from a clip's index to its joints (T, 22, 3) float32 in metres."""
     try:
         with np.load(path) as archive:
             delta, offsets, scale = archive["delta"], archive["offsets"], float(archive["scale"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); it may be absent or cut short") from error
     if len(offsets) != num_clips + 1 or offsets[-1] != len(delta):
         raise DataError(f"{path} holds {len(offsets) - 1} clips and {len(delta)} frames; clips.jsonl lists {num_clips}")
 
-    def joints(index: int) -> np.ndarray:
+    def joints(index: int) -> NDArray[np.float32]:
         steps = delta[offsets[index] : offsets[index + 1]]
-        return np.cumsum(steps, axis=0, dtype=np.int16).astype(np.float32) * scale
+        return np.cumsum(steps, axis=0, dtype=np.int16).astype(np.float32) * np.float32(scale)
 
     return joints

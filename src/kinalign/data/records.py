@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,21 @@ Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
+class CaptionSpan:
+    """Captions of a part of a clip: of its frames from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Clip:
-    """A motion, its captions, its source and licence. `label` and `style` are the source's own names where it has any."""
+    """A motion, its captions, its source and licence. `label` and `style` are the source's own names where it has any.
+
+    `spans` are the captions that speak of a part only; they stand in `captions` too. `parent` is the id of the clip
+    that this one is a piece or a mirror image of.
+    """
 
     id: str
     motion: Motion
@@ -25,6 +38,24 @@ class Clip:
     split: Split
     label: str = ""
     style: str = ""
+    spans: tuple[CaptionSpan, ...] = ()
+    parent: str = ""
+
+    def by_captions(self) -> list[Clip]:
+        """The clip with the captions of its whole, and each span as a clip of its own, named ID@START-END.
+
+        Where all captions speak of parts, only the parts are left. A span that ends after the clip ends with it.
+        """
+        of_parts = {caption for span in self.spans for caption in span.captions}
+        of_whole = tuple(caption for caption in self.captions if caption not in of_parts)
+        clips = [replace(self, captions=of_whole, spans=())] if of_whole or not self.spans else []
+        for span in self.spans:
+            motion = replace(self.motion[span.start : span.end], caption=span.captions[0])
+            name = f"{self.id}@{span.start}-{span.end}"
+            clips.append(
+                replace(self, id=name, motion=motion, captions=span.captions, spans=(), parent=self.parent or self.id)
+            )
+        return clips
 
 
 def data_root() -> Path:
