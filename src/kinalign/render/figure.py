@@ -55,13 +55,15 @@ class Body:
     """Flesh for a skeleton: P round cones whose two ends are weighted sums of the joints.
 
     `weights` (2, P, J), `radii_m` (2, P); `sides` (P,) is 1 on the left, -1 on the right and 0 between; `head` is the
-    part that has a face, None for a body without one; `shoulders` are joint indices (right, left).
+    part that has a face, None for a body without one; `casts_shadow` (P,) is False for parts within the shadows of
+    others; `shoulders` are joint indices (right, left).
     """
 
     weights: Array
     radii_m: Array
     sides: NDArray[np.int64]
     head: int | None
+    casts_shadow: NDArray[np.bool_]
     shoulders: tuple[int, int]
 
     @staticmethod
@@ -74,8 +76,13 @@ class Body:
             radii_m=np.array([part.radii_m for part in parts]).T,
             sides=np.array([part.side for part in parts]),
             head=next((index for index, part in enumerate(parts) if part.is_head), None),
+            casts_shadow=np.array([not part.is_filling for part in parts]),
             shoulders=skeleton.shoulders,
         )
+
+    def albedo(self, look: Look) -> Array:
+        """(P, 3) shares of light that the parts give back, 0 to 1."""
+        return np.array([(look.right, look.body, look.left)[side + 1] for side in self.sides]) ** 2
 
 
 class _Part(NamedTuple):
@@ -84,6 +91,7 @@ class _Part(NamedTuple):
     radii_m: tuple[float, float]
     side: int = 0
     is_head: bool = False
+    is_filling: bool = False  # between other parts, within their shadows
 
 
 # Joints that HumanML3D and KIT both have.
@@ -108,8 +116,9 @@ def _human_parts(skeleton: Skeleton) -> list[_Part]:
     # the trunk is wider than deep: columns side by side, near enough to look like one surface
     for share in (-1.0, -0.5, 0.0, 0.5, 1.0):
         flank = waist + share * 0.42 * half_hip
-        parts.append(_Part(hips + share * 0.75 * half_hip, flank, (0.110, 0.100)))
-        parts.append(_Part(flank, sternum + share * half_chest, (0.100, 0.106)))
+        inner = abs(share) < 1
+        parts.append(_Part(hips + share * 0.75 * half_hip, flank, (0.110, 0.100), is_filling=inner))
+        parts.append(_Part(flank, sternum + share * half_chest, (0.100, 0.106), is_filling=inner))
     for side, sign in (("left", 1), ("right", -1)):
         shoulder, elbow, wrist, hip, knee, ankle, foot = (at[f"{side}_{name}"] for name in _LIMBS)
         shin = (ankle - knee) / length[f"{side}_ankle"]
@@ -167,6 +176,12 @@ def render_frames(
         if not 0 <= frame < len(motion):
             raise ConfigError(f"frame {frame} is not one of the {len(motion)} frames of this motion")
     cameras = cameras_for(motion, camera, azimuth_deg=azimuth_deg)
+    if backend != "numpy":
+        from kinalign.render import gl  # a small twin of this file, which it builds on
+
+        context = gl.open_context(required=backend == "gl")
+        if context is not None:
+            return gl.render(context, motion, cameras, frames, size=size, look=look or Look(), samples=samples)
     return _frames(motion, cameras, frames, size=size, look=look or Look(), samples=samples)
 
 
@@ -201,9 +216,9 @@ def _frames(
         if ground is not None:
             fade = _draw_ground(picture, ground, camera, look)
             _draw_trail(picture, ground, camera, joints[: frame + 1, 0], motion.fps, fade, look)
-            _draw_shadow(picture, ground, camera, ends, body.radii_m, look)
+            _draw_shadow(picture, ground, camera, ends[:, body.casts_shadow], body.radii_m[:, body.casts_shadow], look)
         _draw_body(picture, camera, body, ends, left - right, look=look, samples=samples)
-        yield np.ascontiguousarray(picture.astype(np.uint8).transpose(1, 2, 0))
+        yield np.ascontiguousarray((picture + np.float32(0.5)).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _empty_scene(size: int, look: Look) -> Floats:
@@ -218,6 +233,9 @@ def _empty_scene(size: int, look: Look) -> Floats:
 GRID_M = 0.5
 LINE_M = 0.012
 TRAIL_S = 6.0
+SHADOW, TOUCH = 0.30, 0.22
+LOW_M = 0.35
+"""Parts lower than this darken the ground under them."""
 
 
 class _Ground(NamedTuple):
@@ -292,31 +310,41 @@ def _draw_trail(
     picture: Floats, ground: _Ground, camera: Camera, path: Array, fps: float, fade: Floats, look: Look
 ) -> None:
     """A thread on the ground under the root's last TRAIL_S seconds, (T, 3): a still shows how far the body came."""
-    step = max(1, round(fps / 4))
-    last = len(path) - 1
-    first = max(0, last - round(TRAIL_S * fps))
-    # points that stay where they are from frame to frame, and the newest
-    knots = path[sorted({*range(-(-first // step) * step, last, step), last})] * [1, 0, 1] - [0, SOLE_M, 0]
+    knots = trail_knots(path, fps)
     ends = np.stack((knots[:-1], knots[1:]))
-    # never thinner than two pixels, which would leave a dotted line
-    width = np.full(ends.shape[:2], max(0.009, 4 * camera.slope * camera.distance_m / picture.shape[1]))
+    width = np.full(ends.shape[:2], trail_width_m(camera, picture.shape[1]))
     thread = _occlusion(ground, camera, ends, width, np.array([0.0, 1.0, 0.0]), width)
     thread *= fade
     for plane, color in zip(picture, _displayed(look.trail)):
         plane[ground.rows] += thread * (color - plane[ground.rows])
 
 
+def trail_knots(path: Array, fps: float) -> Array:
+    """Points (S, 3) on the ground that a thread under a root's path (T, 3) goes through, the newest last."""
+    step = max(1, round(fps / 4))
+    last = len(path) - 1
+    first = max(0, last - round(TRAIL_S * fps))
+    # at whole quarters of a second, so that they stay where they are from frame to frame
+    return path[sorted({*range(-(-first // step) * step, last, step), last})] * [1, 0, 1] - [0, SOLE_M, 0]
+
+
+def trail_width_m(camera: Camera, size: int) -> float:
+    """Half the width of the thread: never under two pixels, which would leave a dotted line."""
+    return max(0.009, 4 * camera.slope * camera.distance_m / size)
+
+
 def _draw_shadow(picture: Floats, ground: _Ground, camera: Camera, ends: Array, radii_m: Array, look: Look) -> None:
     """Darken the ground where the body keeps the key light off, softer with height, and where it nearly touches."""
-    light = _light_direction(camera, look)
-    heights = ends[..., 1] + SOLE_M
-    dark = _occlusion(ground, camera, ends, radii_m, light, 0.012 + 0.10 * np.maximum(heights, 0))
-    low = heights.min(axis=0) < 0.35
+    light = light_direction(camera, look)
+    above = (ends[..., 1] + SOLE_M).max(axis=0) > 0
+    ends, radii_m = ends[:, above], radii_m[:, above]
+    heights = np.maximum(ends[..., 1] + SOLE_M, 0)
+    dark = _occlusion(ground, camera, ends, radii_m, light, 0.012 + 0.10 * heights)
+    low = heights.min(axis=0) < LOW_M
     touch = _occlusion(ground, camera, ends[:, low], radii_m[:, low], np.array([0.0, 1.0, 0.0]), 0.05 + heights[:, low])
-    dark *= 0.30
-    touch *= 0.22
-    light_left = (1 - dark) * (1 - touch)
-    picture[:, ground.rows] *= light_left
+    dark *= SHADOW
+    touch *= TOUCH
+    picture[:, ground.rows] *= (1 - dark) * (1 - touch)
 
 
 def _occlusion(ground: _Ground, camera: Camera, ends: Array, radii_m: Array, light: Array, blur_m: Array) -> Floats:
@@ -367,6 +395,9 @@ def _occlusion(ground: _Ground, camera: Camera, ends: Array, radii_m: Array, lig
 # --- the body -------------------------------------------------------------------------------------------------------
 
 
+KEY_COLOR, SKY_COLOR, RIM_COLOR = (0.80, 0.76, 0.69), (0.36, 0.38, 0.42), (0.35, 0.38, 0.42)
+
+
 def _draw_body(
     picture: Floats, camera: Camera, body: Body, ends: Array, across: Array, *, look: Look, samples: int
 ) -> None:
@@ -381,7 +412,7 @@ def _draw_body(
     top, left = (min(boxes[part][side] for part in visible) // samples * samples for side in (0, 2))
     bottom, right = (-(-max(boxes[part][side] for part in visible) // samples) * samples for side in (1, 3))
     away = np.full((bottom - top, right - left), np.inf, np.float32)
-    nearest = np.full(away.shape, -1, np.int8)
+    nearest = np.full(away.shape, -1, np.int16)
     for part in visible:
         y0, y1, x0, x1 = boxes[part]
         rays = ray_x[y0:y1, x0:x1], ray_y[y0:y1, x0:x1], ray_z[y0:y1, x0:x1]
@@ -390,7 +421,7 @@ def _draw_body(
         box = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         nearer = hit < away[box]
         np.copyto(away[box], hit, where=nearer)
-        np.copyto(nearest[box], np.int8(part), where=nearer)
+        np.copyto(nearest[box], np.int16(part), where=nearer)
 
     frame = np.s_[top:bottom, left:right]
     hits = np.flatnonzero(nearest >= 0)
@@ -497,7 +528,7 @@ def _enter_ball(toward: Floats, power: float) -> Floats:
 
 def _shade(
     points: tuple[Floats, ...],
-    parts: NDArray[np.int8],
+    parts: NDArray[np.int16],
     camera: Camera,
     body: Body,
     seen: Array,
@@ -525,26 +556,25 @@ def _shade(
     axes = camera.axes
     up = axes[:, 1]
     height = _dot_constant(points, up) + np.float32(camera.position[1] + SOLE_M)
-    key = np.maximum(_dot_constant(normal, axes @ _light_direction(camera, look)) * 0.85 + 0.15, 0)
+    key = np.maximum(_dot_constant(normal, axes @ light_direction(camera, look)) * 0.85 + 0.15, 0)
     sky = _dot_constant(normal, up) * 0.5 + 0.5
     # the ground keeps light off what is low and looks down
     sky *= np.minimum(height * np.float32(1.2) + sky * np.float32(0.5) + np.float32(0.35), 1)
     edge = 1 + normal[2]  # forward points away from the camera: 0 where the surface faces it, 1 at the outline
     np.clip(edge, 0, 1, out=edge)
-    back = axes @ _direction(camera.azimuth_deg + look.light_azimuth_deg + 180, 35)
+    back = axes @ direction(camera.azimuth_deg + look.light_azimuth_deg + 180, 35)
     rim = edge * edge * np.maximum(_dot_constant(normal, back) + np.float32(0.2), 0)
-    half = axes @ _light_direction(camera, look) - np.array([0.0, 0.0, 1.0])
+    half = axes @ light_direction(camera, look) - np.array([0.0, 0.0, 1.0])
     gloss = np.maximum(_dot_constant(normal, half / np.linalg.norm(half)), 0)
     for _ in range(4):
         gloss *= gloss
     gloss *= np.float32(18)
 
-    albedo = np.array([(look.right, look.body, look.left)[side + 1] for side in body.sides]) ** 2
-    paint = _take(albedo, parts)
+    paint = _take(body.albedo(look), parts)
     if body.head is not None:
         _paint_visor(paint, points, parts == body.head, seen[:, body.head], axes @ across, look)
     colors = []
-    for plane, sun, shade, glow in zip(paint, (0.80, 0.76, 0.69), (0.36, 0.38, 0.42), (0.35, 0.38, 0.42)):
+    for plane, sun, shade, glow in zip(paint, KEY_COLOR, SKY_COLOR, RIM_COLOR):
         plane *= key * np.float32(sun) + sky * np.float32(shade) + rim * np.float32(glow)
         np.sqrt(plane, out=plane)
         plane *= 255
@@ -575,7 +605,7 @@ def _paint_visor(
         plane[on_head] = skin + band * (np.float32(dark**2) - skin)
 
 
-def _take(table: Array, parts: NDArray[np.int8]) -> list[Floats]:
+def _take(table: Array, parts: NDArray[np.int16]) -> list[Floats]:
     """The columns of a table (P, C), each as (N,)."""
     return [column.take(parts) for column in table.T.astype(np.float32)]
 
@@ -592,11 +622,11 @@ def _displayed(color: Rgb) -> Floats:
     return np.array(color, np.float32) * 255
 
 
-def _light_direction(camera: Camera, look: Look) -> Array:
+def light_direction(camera: Camera, look: Look) -> Array:
     """(3,) unit vector to the key light, which stands still as long as the camera keeps its azimuth."""
-    return _direction(camera.azimuth_deg + look.light_azimuth_deg, look.light_elevation_deg)
+    return direction(camera.azimuth_deg + look.light_azimuth_deg, look.light_elevation_deg)
 
 
-def _direction(azimuth_deg: float, elevation_deg: float) -> Array:
+def direction(azimuth_deg: float, elevation_deg: float) -> Array:
     azimuth, elevation = np.radians((azimuth_deg, elevation_deg))
     return np.array((np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)))
