@@ -38,7 +38,7 @@ COMMANDS = {
     "tokenizer evaluate": Command("kinalign.tokenizer.commands:evaluate", "Measure what coding loses, by source"),
     "tokenizer sheet": Command("kinalign.tokenizer.commands:sheet", "Draw every code of the codebook"),
     "tokenizer convert": Command("kinalign.tokenizer.commands:convert", "Convert published MotionGPT weights, or back"),
-    "lm train": Command("kinalign.lm.train:train", "Train a language model to speak motion"),
+    "lm train": Command("kinalign.pipeline:train_language_model", "Train a language model to speak motion"),
 }
 
 HELP = ("-h", "--help")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
 import torch
 import tyro
 
+from kinalign.data.build import load_clips
+from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, write_tokenized
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, PromptError
 from kinalign.lm.instructions import prompt_instruction
 from kinalign.lm.model import MotionLM, Sampling
+from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
 from kinalign.run import progress, write_json
+from kinalign.tokenizer.commands import tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 
 SHIPPED_MODEL = "openmocap-base"
@@ -64,9 +68,9 @@ class TextToMotion:
         `length_s` fixes the length in seconds, to a step of the tokenizer (0.2 s). Raises PromptError for a prompt that
         is empty or too long.
         """
-        return self.generate(
-            [prompt], num_candidates=num_candidates, seed=seed, length_s=length_s, sampling=sampling
-        )[0].motions
+        return self.generate([prompt], num_candidates=num_candidates, seed=seed, length_s=length_s, sampling=sampling)[
+            0
+        ].motions
 
     def generate(
         self,
@@ -158,10 +162,56 @@ def checked_prompt(prompt: str) -> str:
         raise PromptError(f"the prompt {prompt!r} says nothing; describe what a person does")
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise PromptError(
-            f"a prompt of {len(text)} characters is too long; at most {MAX_PROMPT_CHARACTERS}. Give longer stories sentence "
-            "by sentence"
+            f"a prompt of {len(text)} characters is too long; at most {MAX_PROMPT_CHARACTERS}. "
+            "Give longer stories sentence by sentence"
         )
     return text
+
+
+@dataclass(frozen=True)
+class TrainLM:
+    """Train a language model to speak the codes of a tokenizer; resumes where it was stopped."""
+
+    tokenizer: Path
+    """Tokenizer folder."""
+    out: Path
+    """Run folder; the finished model, with its tokenizer, is OUT/model."""
+    data: str = "openmocap20"
+    """openmocap20, openmocap20:CMU,HDM05, or a folder that `kinalign data build` wrote."""
+    training: LMTraining = field(default_factory=LMTraining)
+    threads: int = 1
+    """Processor threads."""
+
+
+def train_language_model(config: TrainLM) -> Path:
+    """Train a language model to speak the codes of a tokenizer; resumes where it was stopped."""
+    torch.set_num_threads(config.threads)
+    tokenizer = MotionTokenizer.from_pretrained(config.tokenizer)
+    info = tokens_info(tokenizer, config.tokenizer)
+    # a built data set holds mirrored copies of its own
+    mirror = not Path(config.data).is_dir()
+
+    def tokenize() -> list[TokenizedClip]:
+        return tokenize_clips(tokenizer, load_clips(config.data, split="train"), mirror=mirror)
+
+    rows = tokenized(config.out / "tokens", info, tokenize)
+    lm = train_lm(rows, info, config.training, folder=config.out / "lm")
+    folder = TextToMotion(lm, tokenizer).save_pretrained(config.out / "model")
+    print(folder)
+    return folder
+
+
+def tokenized(folder: Path, info: TokensInfo, tokenize: Callable[[], list[TokenizedClip]]) -> list[TokenizedClip]:
+    """The clips of a tokens folder, which is made by `tokenize` where it is absent.
+
+    Raises CheckpointError when it holds codes of another tokenizer.
+    """
+    if not (folder / "info.json").exists():
+        write_tokenized(folder, tokenize(), info)
+    rows, written = read_tokenized(folder)
+    if written != info:
+        raise CheckpointError(f"{folder} holds codes of another tokenizer; remove it or choose another folder (--out)")
+    return rows
 
 
 FileFormat = Literal["mp4", "webm", "gif", "png", "bvh", "glb", "npy", "npz", "html"]

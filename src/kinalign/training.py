@@ -41,8 +41,9 @@ class Optimization:
         for name in ("steps", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name.replace('_', '-')})")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate={self.learning_rate} must be positive (--learning-rate)")
+        for name in ("learning_rate", "max_grad_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name}={getattr(self, name)} must be positive (--{name.replace('_', '-')})")
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then half a cosine down to 3 % of the highest."""
@@ -66,7 +67,7 @@ def optimize(
     """Train `module` in place to the end of `settings.steps`, from where the run folder stands.
 
     `terms_of(draw)` draws a batch and returns named scalars; "loss" is the one that is minimised, all are logged.
-    Raises KinalignError when the loss is no longer finite.
+    Raises KinalignError when the loss or its gradients are no longer finite; no such weights reach a checkpoint.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=settings.betas, weight_decay=0.0)
@@ -85,13 +86,14 @@ def optimize(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate_at(done - 1)
             terms = terms_of(Draw(rng, generator, done - 1))
-            if not torch.isfinite(terms["loss"]):
-                raise KinalignError(
-                    f"the loss is {terms['loss'].item()} at step {done} of {run.path}; lower --learning-rate and resume"
-                )
             optimizer.zero_grad(set_to_none=True)
-            terms["loss"].backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
+            terms["loss"].backward()
+            norm = nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
+            if not (torch.isfinite(terms["loss"]) and torch.isfinite(norm)):
+                raise KinalignError(
+                    f"the loss is {terms['loss'].item()} and its gradient {norm.item()} at step {done} of {run.path}; "
+                    "begin anew in another folder with a lower --learning-rate"
+                )
             optimizer.step()
             advance(note=f"loss {terms['loss'].item():.3f}")
             if done % settings.log_every == 0 or done == settings.steps:

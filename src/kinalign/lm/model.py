@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinalign.errors import CheckpointError, ConfigError
+from kinalign.errors import CheckpointError, ConfigError, PromptError
 from kinalign.lm.vocab import MotionVocab
 from kinalign.run import config_from_json, config_to_json, read_json, read_tensors, write_json, write_tensors
 
@@ -110,8 +110,8 @@ class MotionLM(nn.Module):
             feed_forward_proj="gated-gelu",
             pad_token_id=text_tokenizer.pad_token_id,
             eos_token_id=text_tokenizer.eos_token_id,
-            decoder_start_token_id=text_tokenizer.pad_token_id,
         )
+        t5_config.decoder_start_token_id = text_tokenizer.pad_token_id
         return MotionLM(
             T5ForConditionalGeneration(t5_config), vocab, text_tokenizer, max_text_tokens=config.max_text_tokens
         )
@@ -125,9 +125,14 @@ class MotionLM(nn.Module):
         """
         from transformers import AutoTokenizer, T5ForConditionalGeneration
 
-        text_tokenizer = AutoTokenizer.from_pretrained(folder)
-        t5 = T5ForConditionalGeneration.from_pretrained(folder)
+        try:
+            text_tokenizer = AutoTokenizer.from_pretrained(folder)
+            t5 = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder} is no T5 that can be read: {error}") from error
         vocab = MotionVocab(len(text_tokenizer), num_codes, codes_per_step)
+        # else resizing would put the embedding table in the place of flan-T5's own head
+        t5.config.tie_word_embeddings = t5.lm_head.weight is t5.shared.weight
         t5.resize_token_embeddings(vocab.size)
         return MotionLM(t5, vocab, text_tokenizer, max_text_tokens=max_text_tokens)
 
@@ -138,15 +143,15 @@ class MotionLM(nn.Module):
     def tokenize(self, instructions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and is_token mask (B, L) of instructions, each closed by the end-of-text token.
 
-        Raises ConfigError for one longer than max_text_tokens: what is cut off would be ignored without a word.
+        Raises PromptError for one longer than max_text_tokens: what is cut off would be ignored without a word.
         """
         encoded = self.text_tokenizer(list(instructions), padding=True, return_tensors="pt")
         token_ids, is_token = encoded["input_ids"], encoded["attention_mask"]
         if token_ids.shape[1] > self.max_text_tokens:
             longest = int(is_token.sum(1).argmax())
-            raise ConfigError(
-                f"an instruction of {int(is_token[longest].sum())} tokens ({instructions[longest][:40]!r}...) is longer "
-                f"than the {self.max_text_tokens} that this model reads; shorten it"
+            raise PromptError(
+                f"{int(is_token[longest].sum())} tokens ({instructions[longest][:30]!r}...) is too long: "
+                f"this model reads {self.max_text_tokens} of an instruction"
             )
         return token_ids.to(self.device), is_token.to(self.device)
 
@@ -174,8 +179,8 @@ class MotionLM(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), torch.where(labels < 0, -100, labels - first).flatten())
 
     def _logits(self, hidden: Tensor, head: Tensor) -> Tensor:
-        """T5 scales the decoder's output where the head is the embedding table."""
-        scale = self.t5.config.d_model**-0.5 if self.t5.config.tie_word_embeddings else 1.0
+        """The first T5 scales the decoder's output; T5 1.1 and flan-T5, whose head is a table of its own, do not."""
+        scale = self.t5.config.d_model**-0.5 if self.t5.config.scale_decoder_outputs else 1.0
         return F.linear(hidden * scale, head)
 
     @torch.no_grad()
@@ -198,6 +203,10 @@ class MotionLM(nn.Module):
         All chance is drawn from `generator` before: candidate c meets the same chance for every prompt, whatever other
         prompts and however many candidates are asked for.
         """
+        if not instructions:
+            return []
+        if num_candidates < 1:
+            raise ConfigError(f"num_candidates={num_candidates} must be at least 1 (--num-candidates)")
         if not 1 <= min_steps <= max_steps:
             raise ConfigError(f"a motion of {min_steps} to {max_steps} steps is impossible")
         was_training = self.training
@@ -234,14 +243,15 @@ class MotionLM(nn.Module):
         steps: tuple[int, int],
         constrained: bool,
     ) -> list[list[int]]:
-        """A row of tokens for each row of chances (R, L); with guidance the second half of the states is the empty prompt."""
+        """A row of tokens for each row of chances (R, L); with guidance the states' second half is the empty prompt."""
         from transformers import DynamicCache, EncoderDecoderCache
 
         rows, max_tokens = chances.shape
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         token = torch.full((rows,), self.t5.config.decoder_start_token_id, device=self.device)
-        is_open = torch.ones(rows, dtype=torch.bool)
+        is_open = torch.ones(rows, dtype=torch.bool)  # on the CPU, as chances are
         answers: list[list[int]] = [[] for _ in range(rows)]
+        ends = [self.vocab.end_id] if constrained else [self.vocab.end_id, self.text_tokenizer.eos_token_id]
         head = self.t5.lm_head.weight
         for place in range(max_tokens):
             inputs = token.repeat(2) if len(states) > rows else token
@@ -259,15 +269,14 @@ class MotionLM(nn.Module):
             token = allowed.to(self.device)[_sample(logits.cpu(), sampling, chances[:, place]).to(self.device)]
             for row in torch.nonzero(is_open).flatten().tolist():
                 answers[row].append(int(token[row]))
-            is_open &= (token != self.vocab.end_id).cpu()
-            if not constrained:
-                is_open &= (token != self.t5.config.eos_token_id).cpu()
+            for end in ends:
+                is_open &= token.ne(end).cpu()
             if not is_open.any():
                 break
         return answers
 
     def _allowed(self, place: int, steps: tuple[int, int]) -> Tensor:
-        """Token ids that may stand at a place of a motion: start; codes of the place's group; at a step's end, the end."""
+        """Token ids that may stand at a place: start; codes of the place's group; at a step's end, the end."""
         vocab = self.vocab
         if place == 0:
             return torch.tensor([vocab.start_id])
@@ -296,7 +305,7 @@ class MotionLM(nn.Module):
     def _tied_names(self) -> set[str]:
         """Tensors that are the embedding table under another name."""
         tied = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
-        return tied | {"lm_head.weight"} if self.t5.config.tie_word_embeddings else tied
+        return tied | {"lm_head.weight"} if self.t5.lm_head.weight is self.t5.shared.weight else tied
 
     @staticmethod
     def from_pretrained(folder: str | Path) -> MotionLM:
@@ -318,6 +327,10 @@ class MotionLM(nn.Module):
             t5, vocab, AutoTokenizer.from_pretrained(folder / TEXT), max_text_tokens=settings["max_text_tokens"]
         )
         tensors = read_tensors(folder / WEIGHTS)
+        if "lm_head.weight" in tensors:
+            # T5Config always says that the head is tied
+            t5.config.tie_word_embeddings = False
+            t5.lm_head.weight = nn.Parameter(t5.lm_head.weight.detach().clone())
         own = t5.state_dict()
         expected = own.keys() - model._tied_names()
         if tensors.keys() != expected:
@@ -326,7 +339,7 @@ class MotionLM(nn.Module):
         for name, tensor in tensors.items():
             if tensor.shape != own[name].shape:
                 raise CheckpointError(
-                    f"{folder / WEIGHTS}: {name} has shape {tuple(tensor.shape)}; t5.json needs {tuple(own[name].shape)}"
+                    f"{folder / WEIGHTS}: {name} is {tuple(tensor.shape)} and should be {tuple(own[name].shape)}"
                 )
         t5.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
         t5.tie_weights()
@@ -334,7 +347,7 @@ class MotionLM(nn.Module):
 
 
 def _sample(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
-    """Places (R,) in rows of logits (R, A), by temperature and nucleus (Holtzman et al. 2020), from chances (R,) in [0, 1)."""
+    """Places (R,) in logits (R, A), by temperature and nucleus (Holtzman et al. 2020), for chances (R,) in [0, 1)."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
     probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
@@ -343,4 +356,6 @@ def _sample(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
     ranked = ranked * (ranked.cumsum(-1) - ranked < sampling.top_p)
     reached = ranked.cumsum(-1)
     chosen = (reached <= chances[:, None] * reached[:, -1:]).sum(-1, keepdim=True)
-    return places.gather(-1, chosen.clamp(max=places.shape[-1] - 1)).squeeze(-1)
+    # rounding can carry a chance near 1 past the last that stayed
+    last = (ranked > 0).sum(-1, keepdim=True) - 1
+    return places.gather(-1, torch.minimum(chosen, last)).squeeze(-1)

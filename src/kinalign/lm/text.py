@@ -1,7 +1,9 @@
 """The text side of a model built from scratch: a WordPiece tokenizer and word vectors that already know synonyms.
 
 Both come from the MiniLM package (all-MiniLM-L6-v2, Apache-2.0) at training time only; what a model needs of them is
-saved with it. Vectors are turned onto their first principal directions to the model's width.
+saved with it. A word's vector is what MiniLM says of that word alone, rather than its row of MiniLM's table: in the
+table "strolls" lies beside "strolled", here it lies beside "walks". Vectors are turned onto their first principal
+directions to the model's width.
 """
 
 from __future__ import annotations
@@ -15,13 +17,12 @@ import torch
 from torch import Tensor
 
 from kinalign.errors import ConfigError
-from kinalign.run import read_tensors
+from kinalign.run import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[SEP]"
-MINILM_TABLE = "embeddings.word_embeddings.weight"
+SPECIALS = PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[SEP]"
 
 
 class TextSide(NamedTuple):
@@ -36,7 +37,7 @@ def wordpiece_tokenizer(tokens: list[str]) -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    for special in (PAD, UNKNOWN, END):
+    for special in SPECIALS:
         if special not in tokens:
             raise ConfigError(f"a text vocabulary needs {special}")
     ids = {token: place for place, token in enumerate(tokens)}
@@ -50,31 +51,57 @@ def wordpiece_tokenizer(tokens: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def minilm_text_side(width: int, *, corpus_words: Collection[str], num_common: int = 6000, num_near: int = 6000) -> TextSide:
-    """A part of MiniLM's tokens with vectors of `width`: those that a stranger may use to ask for a motion.
+def plain_tokenizer(words: Collection[str]) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer of some words and of all letters, digits and marks, for vectors learned from nothing."""
+    marks = [chr(code) for code in range(33, 127)]
+    return wordpiece_tokenizer([*SPECIALS, *dict.fromkeys([*marks, *(f"##{mark}" for mark in marks), *sorted(words)])])
 
-    Kept are the words of the corpus, the first `num_common` of MiniLM's list (by frequency), the `num_near` others
-    nearest to a word of the corpus by cosine, and all pieces of one or two letters. Raises ConfigError when the
-    package is absent.
+
+def minilm_text_side(
+    width: int, *, corpus_words: Collection[str], num_common: int = 6000, num_near: int = 4000
+) -> TextSide:
+    """Tokens that a stranger may use to ask for a motion, with vectors of `width`.
+
+    Kept are the words of the corpus, also those that MiniLM spells in pieces; the first `num_common` of MiniLM's list
+    (by frequency); the `num_near` others nearest to a word of the corpus by cosine; and all pieces of one or two
+    letters, in which anything can be spelt. Raises ConfigError when the package is absent.
     """
-    folder = minilm_folder()
-    listed = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    table = read_tensors(folder / "model.safetensors")[MINILM_TABLE].float()
-    centred = table - table.mean(0)  # the common mean says nothing about a word
-    directions = torch.linalg.svd(centred.T @ centred).U[:, :width]
-    vectors = centred @ directions
+    listed = (minilm_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    usable = [token for token in listed if token.isascii() and not token.startswith("[")]
+    corpus = sorted(set(corpus_words))
+    tokens = list(dict.fromkeys([*SPECIALS, *usable, *corpus]))
+    vectors = _minilm_vectors([token.removeprefix("##") for token in tokens])
+    vectors = vectors - vectors.mean(0)  # what all words share says nothing about one
+    vectors = vectors @ torch.linalg.svd(vectors.T @ vectors).U[:, :width]
 
-    place_of = {token: place for place, token in enumerate(listed)}
-    corpus = {place_of[word] for word in corpus_words if word in place_of}
-    usable = [place for place, token in enumerate(listed) if token.isascii() and not token.startswith("[")]
+    kept = {*SPECIALS, *corpus, *usable[:num_common]}
+    kept |= {token for token in usable if len(token.removeprefix("##")) <= 2}
     unit = torch.nn.functional.normalize(vectors, dim=1)
-    nearness = (unit @ unit[sorted(corpus)].T).amax(1) if corpus else torch.zeros(len(listed))
-    kept = {place_of[special] for special in (PAD, UNKNOWN, END)} | corpus | set(usable[:num_common])
-    kept |= {place for place in usable if len(listed[place].removeprefix("##")) <= 2}
-    rest = sorted(set(usable) - kept, key=lambda place: -float(nearness[place]))
-    order = sorted(kept | set(rest[:num_near]))
+    is_corpus = torch.tensor([token in set(corpus) for token in tokens])
+    nearness = dict(zip(tokens, (unit @ unit[is_corpus].T).amax(1).tolist())) if corpus else dict.fromkeys(tokens, 0.0)
+    near = sorted((token for token in tokens if token not in kept), key=lambda token: -nearness[token])
+    kept |= set(near[:num_near])
+    order = [place for place, token in enumerate(tokens) if token in kept]
     chosen = vectors[order]
-    return TextSide(wordpiece_tokenizer([listed[place] for place in order]), chosen / chosen.pow(2).mean().sqrt())
+    return TextSide(wordpiece_tokenizer([tokens[place] for place in order]), chosen / chosen.pow(2).mean().sqrt())
+
+
+@torch.no_grad()
+def _minilm_vectors(texts: list[str], *, batch_size: int = 512) -> Tensor:
+    """MiniLM's sentence vector (N, 384) of each text: the mean over its tokens of the last layer."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = minilm_folder()
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    vectors = []
+    with progress("word vectors", total=len(texts)) as advance:
+        for start in range(0, len(texts), batch_size):
+            batch = tokenizer(texts[start : start + batch_size], padding=True, return_tensors="pt")
+            is_token = batch["attention_mask"][..., None]
+            hidden = model(**batch).last_hidden_state
+            vectors.append((hidden * is_token).sum(1) / is_token.sum(1))
+            advance(len(is_token))
+    return torch.cat(vectors)
 
 
 def minilm_folder() -> Path:

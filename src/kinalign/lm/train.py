@@ -6,8 +6,9 @@ instructions are empty, which is what guidance compares with.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from kinalign.data.phrasings import phrase
-from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized
+from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import ConfigError, DataError
 from kinalign.lm.instructions import instruct
 from kinalign.lm.model import LMConfig, MotionLM
-from kinalign.lm.text import corpus_words, minilm_text_side
+from kinalign.lm.text import minilm_text_side, plain_tokenizer
 from kinalign.run import RunFolder
 from kinalign.training import Draw, Optimization, optimize
 
@@ -56,28 +57,33 @@ class LMTraining:
 
 
 CYCLIC_WORDS = frozenset(
-    "walk walks walking run runs running jog jogs jogging dash sprint wave waves waving dance dances salsa dribbles".split()
+    "walk walks walking run runs running jog jogs jogging dash sprint sprints "
+    "wave waves waving dance dances salsa dribbles".split()
 )
 """A part of a motion with one of these words is still that motion."""
 SHORTEST_CROP_STEPS = 8
+WORD_SAMPLES = 5
+"""Phrasings drawn of each clip to learn which words training will speak."""
 
 
 class ExampleSampler:
     """Draws (instruction, answer) pairs: text and token ids."""
 
     def __init__(self, clips: Sequence[TokenizedClip], info: TokensInfo, model: MotionLM, config: LMTraining) -> None:
-        if not clips:
-            raise DataError("no tokenized clip to train on; encode a train split first")
         self.clips, self.info, self.vocab, self.config = clips, info, model.vocab, config
         kinds = [clip.label or clip.captions[0] for clip in clips]
         count = Counter(kinds)
         weight = np.array([count[kind] ** -config.balance for kind in kinds])
         self.weight = weight / weight.sum()
+        self.num_steps = np.array([min(len(clip.codes) // info.codes_per_step, config.max_steps) for clip in clips])
         self.is_cyclic = [any(word in CYCLIC_WORDS for word in clip.captions[0].lower().split()) for clip in clips]
 
     def draw(self, rng: np.random.Generator) -> tuple[list[str], list[list[int]]]:
+        """A batch of clips of about one length: little of a batch is then padding."""
+        pivot = self.num_steps[rng.choice(len(self.clips), p=self.weight)]
+        weight = self.weight * (np.abs(self.num_steps - pivot) <= max(2, 0.15 * pivot))
         instructions, answers = [], []
-        for index in rng.choice(len(self.clips), self.config.batch_size, p=self.weight):
+        for index in rng.choice(len(self.clips), self.config.batch_size, p=weight / weight.sum()):
             clip = self.clips[index]
             codes = self._part(clip.codes, self.is_cyclic[index], rng)
             num_frames = len(codes) // self.info.codes_per_step * self.info.frames_per_step
@@ -99,16 +105,28 @@ class ExampleSampler:
         return codes[start * self.info.codes_per_step : (start + length) * self.info.codes_per_step]
 
 
-def build_lm(info: TokensInfo, config: LMTraining) -> MotionLM:
-    """A new language model for the codes of a tokenizer, with word vectors as the settings ask."""
+def build_lm(
+    clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining, *, extra_words: Collection[str] = ()
+) -> MotionLM:
+    """A new language model for the codes of a tokenizer, with word vectors as the settings ask.
+
+    Words are those that training will speak, as far as some samples of it tell, and `extra_words` that it will not.
+    """
+    rng = np.random.default_rng(config.optimization.seed)
+    spoken = (phrase(clip, rng, mirrored=clip.mirrored) for clip in clips for _ in range(WORD_SAMPLES))
+    words = {word for text in spoken for word in re.findall(r"[a-z]+", text.lower())} | set(extra_words)
     torch.manual_seed(config.optimization.seed)
-    side = minilm_text_side(config.network.width, corpus_words=corpus_words())
-    model = MotionLM.from_config(
-        config.network, num_codes=info.num_codes, codes_per_step=info.codes_per_step, text_tokenizer=side.tokenizer
-    )
+    vectors = None
     if config.word_vectors == "minilm":
+        text_tokenizer, vectors = minilm_text_side(config.network.width, corpus_words=words)
+    else:
+        text_tokenizer = plain_tokenizer(words)
+    model = MotionLM.from_config(
+        config.network, num_codes=info.num_codes, codes_per_step=info.codes_per_step, text_tokenizer=text_tokenizer
+    )
+    if vectors is not None:
         with torch.no_grad():
-            model.t5.shared.weight[: len(side.vectors)] = side.vectors
+            model.t5.shared.weight[: len(vectors)] = vectors
     return model
 
 
@@ -131,14 +149,16 @@ def train_lm(
     config: LMTraining,
     *,
     folder: str | Path,
-    build: Callable[[TokensInfo, LMTraining], MotionLM] = build_lm,
+    extra_words: Collection[str] = (),
 ) -> MotionLM:
     """Train on tokenized clips, or go on where the run in `folder` was stopped; returns the model.
 
-    `build` makes the untrained model. Raises DataError without clips and ConfigError for a folder of other settings.
+    Raises DataError without clips and ConfigError for a folder of other settings.
     """
     run = RunFolder.open(folder, config)
-    model = build(info, config)
+    if not clips:
+        raise DataError("no tokenized clip to train on; encode a train split first")
+    model = build_lm(clips, info, config, extra_words=extra_words)
     if config.freeze_words:
         freeze_words(model)
     sampler = ExampleSampler(clips, info, model, config)
@@ -150,21 +170,3 @@ def train_lm(
 
     optimize(run, model, terms_of, config.optimization)
     return model
-
-
-@dataclass(frozen=True)
-class TrainLM:
-    """Train a language model from a tokens folder: kinalign lm train --tokens TOKENS --out runs/lm."""
-
-    tokens: Path
-    """Folder that `kinalign tokenizer encode` wrote."""
-    out: Path
-    """Run folder; the model is written to OUT/lm."""
-    training: LMTraining = field(default_factory=LMTraining)
-
-
-def train(config: TrainLM) -> None:
-    """Train a language model from a tokens folder."""
-    clips, info = read_tokenized(config.tokens)
-    model = train_lm([clip for clip in clips if clip.split == "train"], info, config.training, folder=config.out)
-    print(model.save_pretrained(config.out / "lm"))

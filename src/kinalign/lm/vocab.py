@@ -14,8 +14,8 @@ from kinalign.errors import ConfigError, InvalidCodes
 class MotionVocab:
     """Token ids: text in [0, num_text), codes in [num_text, num_text + num_codes), then start, end, mask.
 
-    The published MotionGPT weights have num_text 32,100 and num_codes 512. With more than one code per step, place i of a
-    row speaks codes of group i mod codes_per_step only.
+    The published MotionGPT weights have num_text 32,100 and num_codes 512. With more than one code per step, place i of
+    a row speaks codes of group i mod codes_per_step only.
 
     >>> MotionVocab(num_text=100, num_codes=8).codes_to_ids([0, 7]).tolist()
     [108, 100, 107, 109]
@@ -28,8 +28,8 @@ class MotionVocab:
     def __post_init__(self) -> None:
         if self.num_text < 1 or self.num_codes < 2 or self.codes_per_step < 1 or self.num_codes % self.codes_per_step:
             raise ConfigError(
-                f"a vocabulary of {self.num_text} text tokens and {self.num_codes} codes in {self.codes_per_step} groups "
-                "is impossible; num_codes must be a multiple of codes_per_step"
+                f"a vocabulary of {self.num_text} words and {self.num_codes} codes in {self.codes_per_step} groups "
+                "cannot be; num_codes must be a multiple of codes_per_step"
             )
 
     @property
@@ -53,8 +53,11 @@ class MotionVocab:
         return self.num_codes // self.codes_per_step
 
     def codes_to_ids(self, codes: ArrayLike) -> NDArray[np.int64]:
-        """Token ids (N + 2,) of a row of codes (N,): start, codes, end. Raises InvalidCodes for a code out of range."""
-        row = np.asarray(codes, dtype=np.int64)
+        """Token ids (N + 2,) of a row of codes (N,): start, codes, end.
+
+        Raises InvalidCodes for what `ids_to_codes` would not give back: no codes, or one out of range.
+        """
+        row = _integers(codes)
         self._check(row)
         return np.concatenate(([self.start_id], row + self.num_text, [self.end_id]))
 
@@ -64,24 +67,32 @@ class MotionVocab:
         Raises InvalidCodes when the start or the end is missing, when nothing is between them, and for a text token, a
         mask or a code of another group: an answer that is no motion is counted by the caller, never mended.
         """
-        ids = np.asarray(token_ids, dtype=np.int64)
-        if ids.ndim != 1 or len(ids) == 0 or ids[0] != self.start_id:
-            raise InvalidCodes(f"a motion begins with token {self.start_id}; this answer begins with {ids[:1].tolist()}")
+        ids = _integers(token_ids)
+        if len(ids) == 0 or ids[0] != self.start_id:
+            raise InvalidCodes(
+                f"a motion begins with token {self.start_id}; this answer begins with {ids[:1].tolist()}"
+            )
         ends = np.flatnonzero(ids == self.end_id)
         if len(ends) == 0:
             raise InvalidCodes(f"a motion ends with token {self.end_id}; this answer of {len(ids)} tokens has none")
         codes = ids[1 : ends[0]] - self.num_text
-        if len(codes) == 0:
-            raise InvalidCodes("a motion needs at least one code; this answer has none between start and end")
         self._check(codes)
         return codes
 
     def _check(self, codes: NDArray[np.int64]) -> None:
-        if codes.ndim != 1 or len(codes) % self.codes_per_step:
-            raise InvalidCodes(f"codes of shape {codes.shape} are no whole number of steps of {self.codes_per_step}")
+        if len(codes) == 0 or len(codes) % self.codes_per_step:
+            raise InvalidCodes(f"{len(codes)} codes are no whole number of steps of {self.codes_per_step}, 1 at least")
         group = np.arange(len(codes)) % self.codes_per_step
         wrong = (codes < group * self.group_size) | (codes >= (group + 1) * self.group_size)
         if wrong.any():
             place = int(np.argmax(wrong))
             low = int(group[place]) * self.group_size
             raise InvalidCodes(f"code {codes[place]} at place {place} is outside [{low}, {low + self.group_size})")
+
+
+def _integers(row: ArrayLike) -> NDArray[np.int64]:
+    """A row of integers as it is: rounding a fraction would mend an answer."""
+    values = np.asarray(row)
+    if values.ndim != 1 or not (len(values) == 0 or np.issubdtype(values.dtype, np.integer)):
+        raise InvalidCodes(f"codes and token ids are one row of integers; these are {values.dtype} of {values.shape}")
+    return values.astype(np.int64)

@@ -43,7 +43,7 @@ def accel(predicted: ArrayLike, target: ArrayLike) -> float:
 
 
 def jitter(joints: ArrayLike) -> float:
-    """Mean length of third differences of joints in metres per frame cubed: jerk as the eye sees it. 4 frames at least."""
+    """Mean length of third differences in metres per frame cubed, jerk as the eye sees it; 4 frames at least."""
     a = np.asarray(joints, dtype=float)
     if len(a) < 4:
         raise MotionError(f"jitter needs at least 4 frames; this motion has {len(a)}")

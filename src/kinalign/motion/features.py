@@ -155,14 +155,17 @@ def motion_to_features(
 
     `target_skeleton` gives every clip the same bones, as HumanML3D does; None keeps its own. Not normalised.
     `heading` says which direction rotations, velocities and the turning of the root are read in: "published" as in
-    HumanML3D's files, "body" steadier; both come back to the same joints.
+    HumanML3D's files; "body" steadier, and always recovered exactly. The published one is not where its heading passes
+    -z: the sign of one turning step is lost there, and all that follows is turned by twice that step.
     Raises MotionError for fewer than 2 frames and for bones of no length.
     """
     _, skeleton = _joints_and_skeleton(motion)
     joints = canonical_joints(motion, target_skeleton=target_skeleton)
     num_frames = joints.shape[-3]
     if num_frames < 2:
-        raise MotionError(f"features need at least 2 frames, because they hold velocities; this motion has {num_frames}")
+        raise MotionError(
+            f"features need at least 2 frames, because they hold velocities; this motion has {num_frames}"
+        )
 
     root_rotations = _heading_rotations(joints, skeleton, heading)  # (..., T, 4) world -> facing frame
     rotations = chain_rotations(joints, skeleton, root_rotations)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,7 +48,7 @@ class Skeleton:
         """Parent index of each joint; -1 at the root. Parents stand before their children in `topological_order`."""
         parents = [-1] * self.num_joints
         for chain in self.chains:
-            for parent, child in zip(chain, chain[1:]):
+            for parent, child in pairwise(chain):
                 parents[child] = parent
         return tuple(parents)
 
@@ -74,10 +75,7 @@ class Skeleton:
     def mirrored_joints(self) -> tuple[int, ...]:
         """For each joint the index of its twin on the other side; the joint itself on the midline."""
         swap = {"left": "right", "right": "left"}
-        twins = [
-            "_".join(swap.get(word, word) for word in name.split("_"))
-            for name in self.joint_names
-        ]
+        twins = ["_".join(swap.get(word, word) for word in name.split("_")) for name in self.joint_names]
         return tuple(self.joint_names.index(twin) for twin in twins)
 
     @property
@@ -88,7 +86,9 @@ class Skeleton:
     def index(self, joint_name: str) -> int:
         """Index of a joint by its name; raises MotionError with the known names."""
         if joint_name not in self.joint_names:
-            raise MotionError(f"no joint {joint_name!r} in skeleton {self.name!r}; it has {', '.join(self.joint_names)}")
+            raise MotionError(
+                f"no joint {joint_name!r} in skeleton {self.name!r}; it has {', '.join(self.joint_names)}"
+            )
         return self.joint_names.index(joint_name)
 
     def with_bone_lengths_of(self, joints: ArrayLike) -> Skeleton:

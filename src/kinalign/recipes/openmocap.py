@@ -1,14 +1,28 @@
-"""The shipped model: openmocap20's train split."""
+"""The shipped model, models/openmocap-base: openmocap20's train split, one command.
+
+    python -m kinalign.recipes.openmocap --out runs/openmocap
+
+Stopped and started again it goes on where it was.
+"""
 
 from __future__ import annotations
 
-import sys
+import json
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import tyro
 
 from kinalign.data.openmocap import load_openmocap
-from kinalign.tokenizer.losses import LossWeights
+from kinalign.data.records import data_root
+from kinalign.data.tokens import TokenizedClip
+from kinalign.lm.model import LMConfig
+from kinalign.lm.train import LMTraining, train_lm
+from kinalign.pipeline import TextToMotion, tokenized
+from kinalign.tokenizer.commands import tokenize_clips, tokens_info
+from kinalign.tokenizer.tokenizer import MotionTokenizer
 from kinalign.tokenizer.train import TokenizerTraining, train_tokenizer
 from kinalign.tokenizer.vqvae import VQVAEConfig
 from kinalign.training import Optimization
@@ -22,7 +36,6 @@ TOKENIZER = TokenizerTraining(
         codes_per_step=2,
         quantizer="residual",
     ),
-    weights=LossWeights(),
     source_shares=(("CMU", 0.32), ("CMU8", 0.05), ("HDM05", 0.15), ("Bandai1", 0.13), ("Bandai2", 0.35)),
     windows=(16, 32, 64, 128),
     window_shares=(0.1, 0.2, 0.4, 0.3),
@@ -33,7 +46,55 @@ TOKENIZER = TokenizerTraining(
     optimization=Optimization(steps=2700, learning_rate=1e-3, checkpoint_every=100),
 )
 
+LANGUAGE_MODEL = LMTraining(
+    network=LMConfig(width=256, feed_forward_width=1024, encoder_layers=4, decoder_layers=4, heads=4),
+    optimization=Optimization(
+        steps=5000, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), checkpoint_every=200
+    ),
+    balance=0.5,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Train the shipped model from openmocap20."""
+
+    out: Path = Path("runs/openmocap")
+    """Run folders tokenizer/ and lm/, and the finished model in model/."""
+    threads: int = 2
+    """Processor threads."""
+    lm_steps: int = LANGUAGE_MODEL.optimization.steps
+    """Optimizer steps of the language model."""
+
+
+def train(recipe: Recipe) -> Path:
+    """Tokenizer, codes, language model, model folder."""
+    torch.set_num_threads(recipe.threads)
+    folder = recipe.out / "tokenizer-model"
+    if not (folder / "config.json").exists():
+        trained = train_tokenizer(load_openmocap(split="train"), TOKENIZER, folder=recipe.out / "tokenizer")
+        trained.save_pretrained(folder, dtype=torch.float16)
+    # read back, so that the language model learns the codes of the weights as they are stored
+    tokenizer = MotionTokenizer.from_pretrained(folder)
+    info = tokens_info(tokenizer, folder)
+
+    def tokenize() -> list[TokenizedClip]:
+        # begun two frames later too: the codes of a step depend on where it begins
+        return tokenize_clips(tokenizer, load_openmocap(split="train", cut_events=True), starts=(0, 2))
+
+    clips = tokenized(recipe.out / "tokens", info, tokenize)
+    optimization = replace(LANGUAGE_MODEL.optimization, steps=recipe.lm_steps)
+    settings = replace(LANGUAGE_MODEL, optimization=optimization)
+    lm = train_lm(clips, info, settings, folder=recipe.out / "lm", extra_words=words_of_motion())
+    return TextToMotion(lm, tokenizer).save_pretrained(recipe.out / "model", dtype=torch.float16)
+
+
+def words_of_motion() -> set[str]:
+    """Words of captions that people wrote for motions: they get vectors; nothing is learned from the captions."""
+    text = (data_root() / "captions" / "humanml3d_test.jsonl").read_text(encoding="utf-8")
+    captions = [caption for line in text.splitlines() for caption in json.loads(line)["captions"]]
+    return {word for caption in captions for word in re.findall(r"[a-z]+", caption.lower())}
+
+
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    tokenizer = train_tokenizer(load_openmocap(split="train"), TOKENIZER, folder="runs/openmocap-tokenizer")
-    tokenizer.save_pretrained(Path(sys.argv[1]) / "tokenizer", dtype=torch.float16)
+    print(train(tyro.cli(Recipe)))

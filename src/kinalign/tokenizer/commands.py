@@ -66,12 +66,18 @@ def encode(config: Encode) -> None:
     tokenizer = MotionTokenizer.from_pretrained(config.model)
     if Path(config.source).is_file():
         codes = tokenizer.encode(Motion.load(config.source))
-        write_atomically(config.out, lambda path: np.save(path, codes))
+        write_atomically(config.out, lambda path: _save_row(path, codes))
         print(f"{len(codes)} codes -> {config.out}")
         return
     clips = tokenize_clips(tokenizer, load_clips(config.source))
     write_tokenized(config.out, clips, tokens_info(tokenizer, config.model))
     print(f"{len(clips)} clips, {sum(len(clip.codes) for clip in clips)} codes -> {config.out}")
+
+
+def _save_row(path: Path, codes: np.ndarray) -> None:
+    # given a name rather than a file, numpy would add .npy to another suffix
+    with path.open("wb") as file:
+        np.save(file, codes)
 
 
 def tokens_info(tokenizer: MotionTokenizer, folder: Path) -> TokensInfo:
@@ -155,7 +161,17 @@ def evaluate(config: Evaluate) -> None:
 
 def _table(groups: dict[str, Reconstruction], *, title: str) -> Table:
     table = Table(title=title)
-    columns = ("source", "clips", "frames", "MPJPE mm", "PA-MPJPE mm", "ACCEL mm", "jitter / real", "codes", "perplexity")
+    columns = (
+        "source",
+        "clips",
+        "frames",
+        "MPJPE mm",
+        "PA-MPJPE mm",
+        "ACCEL mm",
+        "jitter / real",
+        "codes",
+        "perplexity",
+    )
     for column in columns:
         table.add_column(column, justify="left" if column == "source" else "right")
     for name, group in groups.items():

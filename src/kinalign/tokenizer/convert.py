@@ -7,6 +7,7 @@ everything else; nothing in the file is executed.
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 PREFIX = "vae."
 CODEBOOK = "quantizer.codebook"
 OWN_CODEBOOK = "quantizer.groups.0.codebook"
+OTHERS = ("_buffers", "metrics.", "datamodule.")
+"""What else a Lightning checkpoint may hold, tensors or not; of no use here."""
 
 
 def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
@@ -38,9 +41,12 @@ def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); it is absent or cut short") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict):
         raise CheckpointError(f"{path} is no checkpoint: it holds no dictionary of tensors")
-    return state
+    tensors = {str(name): value for name, value in state.items() if not str(name).startswith(OTHERS)}
+    if wrong := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(f"{path} is no checkpoint: {', '.join(wrong[:3])} are no tensors")
+    return tensors
 
 
 def from_published(checkpoint: str | Path, *, mean: str | Path, std: str | Path) -> MotionTokenizer:
@@ -99,9 +105,12 @@ def _published_config(tensors: dict[str, Tensor], path: Path) -> VQVAEConfig:
         codebook_size, code_dim = tensors[OWN_CODEBOOK].shape
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} holds no MotionGPT tokenizer: {error}") from error
-    halvings = sum(name.startswith("encoder.model.") and name.endswith(".0.weight") for name in tensors) - 1
-    first_stack = "encoder.model.2.1.model."
-    depth = len({name.removeprefix(first_stack).split(".")[0] for name in tensors if name.startswith(first_stack)})
+    # told by the highest numbers, so that a tensor that is missing between them is named as missing
+    layers = [int(found[1]) for name in tensors if (found := re.match(r"encoder\.model\.(\d+)\.", name))]
+    units = [int(found[1]) for name in tensors if (found := re.match(r"encoder\.model\.\d+\.1\.model\.(\d+)\.", name))]
+    halvings, depth = max(layers) - 2, max(units, default=-1) + 1
+    if halvings < 1 or depth < 1:
+        raise CheckpointError(f"{path} holds no MotionGPT tokenizer: its encoder never halves time")
     return VQVAEConfig(
         feature_width=feature_width,
         width=width,

@@ -58,6 +58,7 @@ def evaluate_tokenizer(tokenizer: MotionTokenizer, clips: Sequence[Clip]) -> dic
 
 def _rebuild(tokenizer: MotionTokenizer, motion: Motion) -> Iterable[tuple[Motion, Motion, Codes]]:
     """(truth, rebuilt, codes) of each piece of a motion."""
+    motion = motion.resample(tokenizer.config.fps)
     if len(motion) <= _SHORTEST:
         return
     features = tokenizer.features(motion)
@@ -79,7 +80,8 @@ def _summary(
 
     codes = torch.cat([tokenizer.unflatten(row) for _, _, row in rows])  # (N, Q)
     use = [float(perplexity(column, tokenizer.codebook_size)) for column in codes.T]
-    real = mean(jitter(truth.joints) for truth, _, _ in rows)
+    # a body that stands still has none to compare with
+    real = max(mean(jitter(truth.joints) for truth, _, _ in rows), 1e-9)
     return Reconstruction(
         clips=num_clips,
         frames=int(frames.sum()),

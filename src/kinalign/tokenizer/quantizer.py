@@ -14,10 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinalign.errors import CheckpointError, ConfigError
+from kinalign.errors import ConfigError
 
 DEAD_SHARE = 1 / 8
 """A code used less than this share of the average is dead."""
+
+FSQ_LEVELS = {240: (8, 6, 5), 512: (8, 8, 8), 1000: (8, 5, 5, 5), 1024: (8, 8, 4, 4), 4375: (7, 5, 5, 5, 5)}
+"""Levels of finite-scalar quantisation, by the codebook size that they multiply to (Mentzer et al. 2024)."""
 
 QuantizerKind = Literal["grouped", "residual", "library-residual", "fsq"]
 
@@ -36,19 +39,19 @@ class Quantized(NamedTuple):
 
 
 def perplexity(codes: Tensor, codebook_size: int) -> Tensor:
-    """exp(entropy) of how often each code occurs in `codes` (any shape): 1 if one code is used, K if all are equally."""
+    """exp(entropy) of how often each code occurs in `codes` (any shape): 1 if one is used, K if all are equally."""
     share = torch.bincount(codes.flatten(), minlength=codebook_size).float()
     share = share / share.sum().clamp(min=1)
     return torch.exp(-(share * torch.log(share + 1e-10)).sum())
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest of K codes by Euclidean distance; codes follow the mean of their vectors (van den Oord et al. 2017, app. A.1).
+    """Nearest of K codes by Euclidean distance; codes follow the mean of their vectors (van den Oord et al. 2017, A.1).
 
-    A code used less than an eighth as often as the average takes the place of a random vector of the batch: the published
-    rule, a running count below 1, at its batch of 4,096 vectors; in small batches that would reset good codes. All
-    state that training needs (sums, counts, whether the codebook has been drawn) is in buffers, so a checkpoint resumes
-    exactly; in the published code it is not.
+    A code used less than an eighth as often as the average takes the place of a random vector of the batch: the
+    published rule, a running count below 1, at its batch of 4,096 vectors; in small batches that would reset good
+    codes. All state that training needs (sums, counts, whether the codebook has been drawn) is in buffers, so a
+    checkpoint resumes exactly; in the published code it is not.
     """
 
     codebook: Tensor
@@ -59,7 +62,9 @@ class VectorQuantizer(nn.Module):
     def __init__(self, codebook_size: int, code_dim: int, *, decay: float = 0.99) -> None:
         super().__init__()
         if codebook_size < 2:
-            raise ConfigError(f"codebook_size={codebook_size} has nothing to choose from; use 2 or more (--codebook-size)")
+            raise ConfigError(
+                f"codebook_size={codebook_size} has nothing to choose from; use 2 or more (--codebook-size)"
+            )
         self.codebook_size, self.code_dim, self.decay = codebook_size, code_dim, decay
         self.register_buffer("codebook", torch.zeros(codebook_size, code_dim))
         self.register_buffer("code_sum", torch.zeros(codebook_size, code_dim))
@@ -188,9 +193,9 @@ class LibraryQuantizer(nn.Module):
     Install it with `pip install 'kinalign[quantizers]'`. For FSQ the levels multiply to the codebook size.
     """
 
-    FSQ_LEVELS = {240: (8, 6, 5), 512: (8, 8, 8), 1000: (8, 5, 5, 5), 1024: (8, 8, 4, 4), 4375: (7, 5, 5, 5, 5)}
-
-    def __init__(self, kind: QuantizerKind, codes_per_step: int, codebook_size: int, code_dim: int, *, decay: float) -> None:
+    def __init__(
+        self, kind: QuantizerKind, codes_per_step: int, codebook_size: int, code_dim: int, *, decay: float
+    ) -> None:
         super().__init__()
         try:
             import vector_quantize_pytorch as library
@@ -208,27 +213,27 @@ class LibraryQuantizer(nn.Module):
                 threshold_ema_dead_code=1,
             )
         else:
-            if codebook_size not in self.FSQ_LEVELS:
-                raise ConfigError(
-                    f"codebook_size={codebook_size} has no FSQ levels; use one of {sorted(self.FSQ_LEVELS)}"
-                )
-            levels = list(self.FSQ_LEVELS[codebook_size])
+            if codebook_size not in FSQ_LEVELS:
+                raise ConfigError(f"codebook_size={codebook_size} has no FSQ levels; use one of {sorted(FSQ_LEVELS)}")
+            levels = list(FSQ_LEVELS[codebook_size])
             self.inner = library.FSQ(levels, dim=code_dim, num_codebooks=codes_per_step, keep_num_codebooks_dim=True)
 
     def forward(self, latents: Tensor, *, generator: torch.Generator | None = None) -> Quantized:
+        if self.training:
+            # the library draws from torch's own generator, whose state is in no checkpoint
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         vectors, codes, *losses = self.inner(latents)
         loss = losses[0].mean() if losses else latents.new_zeros(())
         use = torch.stack([perplexity(codes[..., q], self.codebook_size) for q in range(self.codes_per_step)])
-        return Quantized(vectors, codes, loss, use)
+        return Quantized(vectors, codes.long(), loss, use)
 
     def encode(self, latents: Tensor) -> Tensor:
         """Codes (B, N, Q)."""
-        codes = self.inner(latents)[1]
-        assert isinstance(codes, Tensor)
-        return codes
+        codes: Tensor = self.inner(latents)[1]
+        return codes.long()
 
     def decode(self, codes: Tensor) -> Tensor:
         """Vectors (B, N, D) of codes (B, N, Q)."""
-        vectors = self.inner.get_output_from_indices(codes) if self.kind == "library-residual" else self.inner.indices_to_codes(codes)
-        assert isinstance(vectors, Tensor)
+        read = self.inner.get_output_from_indices if self.kind == "library-residual" else self.inner.indices_to_codes
+        vectors: Tensor = read(codes)
         return vectors

@@ -56,17 +56,27 @@ class MotionTokenizer:
 
     def __init__(self, config: TokenizerConfig, network: VQVAE, stats: FeatureStats, skeleton: Skeleton) -> None:
         width = config.network.feature_width
-        if stats.mean.shape != (width,) or FeatureLayout(skeleton.num_joints).width != width:
+        if (
+            stats.mean.shape != (width,)
+            or stats.std.shape != (width,)
+            or FeatureLayout(skeleton.num_joints).width != width
+        ):
             raise CheckpointError(
                 f"the network has {width} features a frame, its statistics {stats.mean.shape} and a skeleton of "
-                f"{skeleton.num_joints} joints {FeatureLayout(skeleton.num_joints).width}; they belong to different models"
+                f"{skeleton.num_joints} joints {FeatureLayout(skeleton.num_joints).width}: they are of different models"
             )
+        if not (np.isfinite(stats.mean).all() and np.isfinite(stats.std).all() and (stats.std > 0).all()):
+            raise CheckpointError("the statistics hold NaN, infinity or a standard deviation that is not positive")
         self.config, self.network, self.stats, self.skeleton = config, network.eval(), stats, skeleton
 
     @property
     def num_codes(self) -> int:
         """How many different integers a row of codes may hold: Q K."""
         return self.config.network.codes_per_step * self.config.network.codebook_size
+
+    @property
+    def codebook_size(self) -> int:
+        return self.config.network.codebook_size
 
     @property
     def codes_per_step(self) -> int:
@@ -88,9 +98,7 @@ class MotionTokenizer:
                 f"{motion.skeleton.num_joints} ({motion.skeleton.name!r})"
             )
         target = self.skeleton if self.config.uniform_bones else None
-        return motion_to_features(
-            motion.resample(self.config.fps), target_skeleton=target, heading=self.config.heading
-        )
+        return motion_to_features(motion.resample(self.config.fps), target_skeleton=target, heading=self.config.heading)
 
     def encode(self, motion: Motion) -> Codes:
         """Codes (N,) of a motion; frames that fill no step at its end are left out.
@@ -135,10 +143,6 @@ class MotionTokenizer:
             )
         return torch.from_numpy(steps.astype(np.int64))
 
-    @property
-    def codebook_size(self) -> int:
-        return self.config.network.codebook_size
-
     @torch.no_grad()
     def decode(self, codes: ArrayLike, *, caption: str = "") -> Motion:
         """The motion of a row of codes (N Q,): 4 frames a step with the published network. Raises InvalidCodes."""
@@ -177,7 +181,9 @@ class MotionTokenizer:
             stats = FeatureStats(tensors.pop("stats.mean").numpy(), tensors.pop("stats.std").numpy())
             lengths = tensors.pop("skeleton.bone_lengths").numpy().astype(np.float64)
         except KeyError as error:
-            raise CheckpointError(f"{folder / WEIGHTS} has no tensor {error}; it is no tokenizer of Kinalign") from error
+            raise CheckpointError(
+                f"{folder / WEIGHTS} has no tensor {error}; it is no tokenizer of Kinalign"
+            ) from error
         network = VQVAE(config.network)
         load_strictly(
             network,
@@ -189,7 +195,7 @@ class MotionTokenizer:
 
 
 def load_strictly(module: torch.nn.Module, tensors: dict[str, Tensor], *, origin: str) -> None:
-    """Load weights of the same names and shapes, cast to the module's types; else CheckpointError names what differs."""
+    """Load weights of the same names and shapes, cast to the module's types; CheckpointError names what differs."""
     own = module.state_dict()
     absent, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if absent or extra:

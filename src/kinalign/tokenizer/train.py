@@ -20,12 +20,12 @@ from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, DataError
 from kinalign.motion.features import FeatureLayout, FeatureStats, Heading, motion_to_features
 from kinalign.motion.motion import FPS, Motion
-from kinalign.motion.skeleton import HUMANML3D
+from kinalign.motion.skeleton import HUMANML3D, Skeleton, skeleton_for
 from kinalign.run import RunFolder, progress
-from kinalign.training import Draw, Optimization, optimize
 from kinalign.tokenizer.losses import LossWeights, reconstruction_losses
 from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
+from kinalign.training import Draw, Optimization, optimize
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,19 @@ class TokenizerTraining:
     def __post_init__(self) -> None:
         frames = self.network.frames_per_code
         if any(window % frames or window < 2 * frames for window in self.windows):
-            raise ConfigError(f"windows={self.windows} must be multiples of {frames} frames, {2 * frames} at least (--windows)")
+            raise ConfigError(
+                f"windows={self.windows} must be multiples of {frames} frames, {2 * frames} at least (--windows)"
+            )
         if len(self.window_shares) != len(self.windows):
-            raise ConfigError(f"{len(self.window_shares)} window_shares for {len(self.windows)} windows (--window-shares)")
+            raise ConfigError(
+                f"{len(self.window_shares)} window_shares for {len(self.windows)} windows (--window-shares)"
+            )
+        if not (sum(self.window_shares) > 0 and min(self.window_shares) >= 0):
+            raise ConfigError(f"window_shares={self.window_shares} must be shares, not all of them 0 (--window-shares)")
+        if not (self.speeds and min(self.speeds) > 0):
+            raise ConfigError(f"speeds={self.speeds} must be positive; 1 is as recorded (--speeds)")
+        if not 0 <= self.mix_share <= 1:
+            raise ConfigError(f"mix_share={self.mix_share} must be in [0, 1] (--mix-share)")
 
 
 class TrainingClip(NamedTuple):
@@ -72,9 +82,9 @@ class TrainingClip(NamedTuple):
 
 
 def training_variants(clip: Clip, config: TokenizerTraining) -> list[Motion]:
-    """The clip's motion, mirrored and at other speeds, as the settings ask."""
+    """The clip's motion at FPS, mirrored and at other speeds, as the settings ask."""
     timed = [
-        clip.motion if speed == 1.0 else replace(clip.motion.resample(FPS / speed), fps=FPS)
+        replace(clip.motion.resample(FPS / speed), fps=FPS)
         for speed in config.speeds
         if speed == 1.0 or not config.speed_sources or clip.source in config.speed_sources
     ]
@@ -127,9 +137,11 @@ class WindowSampler:
 def upper_body_channels(layout: FeatureLayout) -> list[int]:
     """Feature indices of trunk, head and arms: every joint but the root and the legs. 22 joints only."""
     if layout.num_joints != HUMANML3D.num_joints:
-        raise ConfigError(f"mix_share knows the joints of HumanML3D, not a skeleton of {layout.num_joints} (--mix-share)")
+        raise ConfigError(
+            f"mix_share knows the joints of HumanML3D, not a skeleton of {layout.num_joints} (--mix-share)"
+        )
     legs = {0, *(j for j, name in enumerate(HUMANML3D.joint_names) if name.endswith(("hip", "knee", "ankle", "foot")))}
-    channels = []
+    channels: list[int] = []
     for part, size, first_joint in (("joint_positions", 3, 1), ("joint_rotations", 6, 1), ("joint_velocities", 3, 0)):
         for joint in range(first_joint, layout.num_joints):
             if joint not in legs:
@@ -145,7 +157,8 @@ def train_tokenizer(clips: Sequence[Clip], config: TokenizerTraining, *, folder:
     clip is long enough and ConfigError when the folder holds a run with other settings.
     """
     run = RunFolder.open(folder, config)
-    features = _all_features(clips, config)
+    skeleton = skeleton_for(FeatureLayout.of_width(config.network.feature_width).num_joints)
+    features = _all_features(clips, config, skeleton)
     stats = FeatureStats.of(np.concatenate([rows for rows, _ in features]))
     sampler = WindowSampler([TrainingClip(torch.from_numpy(stats.normalize(f)), s) for f, s in features], config)
     mean, std = torch.from_numpy(stats.mean), torch.from_numpy(stats.std)
@@ -163,17 +176,23 @@ def train_tokenizer(clips: Sequence[Clip], config: TokenizerTraining, *, folder:
         return terms | {f"codebook/perplexity_{q}": use for q, use in enumerate(quantized.perplexity)}
 
     optimize(run, network, terms_of, config.optimization)
-    return MotionTokenizer(TokenizerConfig(config.network, heading=config.heading), network, stats, HUMANML3D)
+    return MotionTokenizer(TokenizerConfig(config.network, heading=config.heading), network, stats, skeleton)
 
 
-def _all_features(clips: Sequence[Clip], config: TokenizerTraining) -> list[tuple[np.ndarray, str]]:
+def _all_features(clips: Sequence[Clip], config: TokenizerTraining, skeleton: Skeleton) -> list[tuple[np.ndarray, str]]:
     shortest = min(config.windows)
+    for clip in clips:
+        if clip.motion.skeleton.num_joints != skeleton.num_joints:
+            raise DataError(
+                f"clip {clip.id!r} has {clip.motion.skeleton.num_joints} joints; a network of "
+                f"{config.network.feature_width} features learns from {skeleton.num_joints} (--feature-width)"
+            )
     features = []
     with progress("features", total=len(clips)) as advance:
         for clip in clips:
             for motion in training_variants(clip, config):
                 if len(motion) > shortest:
-                    rows = motion_to_features(motion, target_skeleton=HUMANML3D, heading=config.heading)
+                    rows = motion_to_features(motion, target_skeleton=skeleton, heading=config.heading)
                     features.append((rows, clip.source))
             advance()
     if not features:

@@ -19,7 +19,6 @@ from kinalign.errors import ConfigError
 from kinalign.motion.features import FeatureLayout
 from kinalign.tokenizer.quantizer import GroupedQuantizer, LibraryQuantizer, Quantized, QuantizerKind, ResidualQuantizer
 
-
 NetworkKind = Literal["published", "patches"]
 
 
@@ -57,6 +56,10 @@ class VQVAEConfig:
             raise ConfigError(
                 f"codebook_size={self.codebook_size} has nothing to choose from; use 2 or more (--codebook-size)"
             )
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"decay={self.decay} must be in [0, 1); at 1 a code would never move (--decay)")
+        if self.network == "patches" and self.width % 2:
+            raise ConfigError(f"width={self.width} must be even in the network of patches (--width)")
 
     @property
     def frames_per_code(self) -> int:
