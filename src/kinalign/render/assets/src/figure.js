@@ -1,26 +1,24 @@
 // A body of capsules: one tapered capsule per bone, a flatter torso, a head, hands and soles that joints do not have.
 
 import {
-  Group, InstancedMesh, LatheGeometry, Matrix4, Mesh, MeshBasicMaterial, MeshLambertMaterial,
-  MeshStandardMaterial, Vector2, Vector3,
+  Group, InstancedMesh, LatheGeometry, Matrix4, Mesh, MeshBasicMaterial, MeshLambertMaterial, MeshStandardMaterial, Vector2, Vector3,
 } from "three";
 
 // Radii in metres of an adult whose leg, hip to ankle, is 0.84 m.
 const ADULT_LEG = 0.84;
 const RADIUS = { hip: 0.078, knee: 0.053, ankle: 0.038, heel: 0.034, foot: 0.03, shoulder: 0.057, elbow: 0.039, wrist: 0.029,
-  collar: 0.06, neck: 0.05, head: 0.048 };
+  neck: 0.05, head: 0.048 };
 const OTHER = 0.04;
 export const SOLE = 0.032;
 // Half depth of the torso by height from root (0) to neck (1); it is TORSO_WIDTH times as wide.
-const TORSO = [[0, 0.096], [0.3, 0.089], [0.7, 0.112], [1, 0.06]];
+const TORSO = [[0, 0.096], [0.3, 0.093], [0.7, 0.117], [1, 0.06]];
 const TORSO_WIDTH = 1.36;
 
 const word = (name) => name.split("_").pop();
 const radiusOf = (name) => RADIUS[word(name)] ?? OTHER;
 
 function torsoRadius(height) {
-  const above = TORSO.findIndex(([h]) => h >= height);
-  if (above <= 0) return TORSO[Math.max(above, 0)][1];
+  const above = Math.max(1, TORSO.findIndex(([h]) => h >= height));
   const [h0, r0] = TORSO[above - 1], [h1, r1] = TORSO[above];
   return r0 + ((r1 - r0) * (height - h0)) / (h1 - h0);
 }
@@ -58,18 +56,23 @@ export class Body {
     for (let i = 1; i < spine.length; i++) heights[i] = heights[i - 1] + length(spine[i]);
     const torso = (joint) => torsoRadius(heights[spine.indexOf(joint)] / (heights.at(-1) || 1));
 
+    const shoulders = names.flatMap((name, joint) => (word(name) === "shoulder" ? [joint] : []));
+    const chest = this.extra((p, out) => {
+      for (const joint of shoulders) out.addScaledVector(p[joint], 1 / shoulders.length);
+      return out;
+    });
     names.forEach((name, joint) => {
       const parent = parents[joint], kind = word(name), side = clip.left.includes(joint) ? "left" : clip.right.includes(joint) ? "right" : "body";
       if (parent < 0) return;
       if (spine.includes(joint)) this.part(parent, joint, torso(parent), torso(joint), "body", { wide: TORSO_WIDTH });
       else if (kind === "head") this.part(parent, joint, RADIUS.neck, RADIUS.head, "body");
       else if (kind === "shoulder") {
-        this.part(parent, joint, RADIUS.collar, 0.054, "body");
-        // the slope from neck to shoulder, which no bone follows
-        if (at("neck") >= 0 && parent !== at("neck")) this.part(at("neck"), joint, 0.048, 0.052, "body");
+        // no bone fills the upper chest or follows the slope from neck to shoulder
+        this.part(chest, joint, 0.092, 0.054, "body");
+        this.part(at("neck") < 0 ? parent : at("neck"), joint, 0.05, 0.052, "body");
       }
       else if (kind === "hip") this.part(parent, joint, 0.09, 0.072, "body");
-      else if (["collar", "heel"].includes(kind)) return; // inside the torso, inside the shoe
+      else if (["collar", "heel"].includes(kind)) return; // in the chest, in the shoe
       else if (kind === "foot") {
         const ankle = word(names[parent]) === "heel" ? parents[parent] : parent;
         const heel = this.extra((p, out) => sole(p, out, parents[ankle], ankle, joint, this.size));

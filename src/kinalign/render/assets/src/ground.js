@@ -1,17 +1,17 @@
 // The ground: a grid that fades into the background, soft darkness under the body, the path of the root.
 
-import { BufferAttribute, BufferGeometry, Color, Mesh, PlaneGeometry, ShaderMaterial, ShadowMaterial, Vector2, Vector4, DoubleSide } from "three";
+import { BufferAttribute, BufferGeometry, CircleGeometry, Color, Mesh, PlaneGeometry, ShaderMaterial, ShadowMaterial, Vector2, Vector4, DoubleSide } from "three";
 
 const flat = (size) => new PlaneGeometry(size, size).rotateX(-Math.PI / 2);
 
 export class Grid extends Mesh {
   constructor() {
-    super(flat(120), new ShaderMaterial({
+    super(new CircleGeometry(1, 48).rotateX(-Math.PI / 2), new ShaderMaterial({
       transparent: true, depthWrite: false,
       uniforms: { colour: { value: new Color() }, anchor: { value: new Vector2() }, radius: { value: 6 }, cell: { value: new Vector4() } },
       vertexShader: `
-        varying vec2 place;
-        void main() { place = position.xz; gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0); }`,
+        varying vec2 place; uniform float radius;
+        void main() { place = position.xz * radius; gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0); }`,
       fragmentShader: `
         varying vec2 place;
         uniform vec3 colour; uniform vec2 anchor; uniform float radius;
@@ -32,13 +32,18 @@ export class Grid extends Mesh {
         }`,
     }));
     this.renderOrder = 0;
-    this.frustumCulled = false;
+  }
+
+  // Metres from the middle at which it has faded; no larger than needed, for machines that draw without a GPU.
+  set radius(metres) {
+    this.material.uniforms.radius.value = metres;
+    this.scale.setScalar(metres);
   }
 }
 
 export class CastShadow extends Mesh {
   constructor() {
-    super(flat(120), new ShadowMaterial({ transparent: true, depthWrite: false }));
+    super(flat(2), new ShadowMaterial({ transparent: true, depthWrite: false }));
     this.renderOrder = 1;
     this.receiveShadow = true;
   }
@@ -47,7 +52,7 @@ export class CastShadow extends Mesh {
 // How much of the sky each sphere of the body hides from the ground: r² h / (h² + d²)^1.5, summed.
 export class ContactShade extends Mesh {
   constructor(radii) {
-    super(flat(4), new ShaderMaterial({
+    super(flat(2.6), new ShaderMaterial({
       transparent: true, depthWrite: false, defines: { NUM_SPHERES: radii.length },
       uniforms: { spheres: { value: radii.map((r) => new Vector4(0, 0, 0, r)) }, colour: { value: new Color() }, strength: { value: 1 } },
       vertexShader: `
@@ -62,7 +67,7 @@ export class ContactShade extends Mesh {
             float r = spheres[i].w, h = max(spheres[i].y, r), d = distance(place, spheres[i].xz);
             hidden += r * r * h / pow(h * h + d * d, 1.5);
           }
-          float edge = 1.0 - smoothstep(1.2, 2.0, length(place));
+          float edge = 1.0 - smoothstep(0.4, 1.3, length(place));
           gl_FragColor = vec4(colour, strength * (1.0 - exp(-hidden)) * edge);
           #include <colorspace_fragment>
         }`,

@@ -57,7 +57,7 @@ const actors = clips.map((clip) => {
   return { clip, actor, figure, floor, contact, path, bounds: clip.bounds(), reach: clip.reach(), lane: 0 };
 });
 const floor = Math.min(...actors.map((actor) => actor.floor));
-grid.position.y = shadow.position.y = floor;
+grid.position.y = floor;
 
 // In one scene every clip starts at x = z = 0 of its own lane; lanes are just far enough apart that bodies never touch.
 function findLanes() {
@@ -121,10 +121,11 @@ function frameOf(group) {
 
 /* ---- views ---- */
 let views = [];
+let sharpness = 1; // pixels drawn per pixel shown, along one side
 
 function layOut() {
   const width = $("stage").clientWidth, height = $("stage").clientHeight;
-  renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
+  renderer.setPixelRatio(Math.min(devicePixelRatio, 2) * sharpness);
   renderer.setSize(width, height, false);
   views = state.together || !several ? [{ group: actors, x: 0, y: 0, width, height }] : cells(width, height);
   views.forEach((view, i) => {
@@ -158,13 +159,13 @@ function resetCamera() {
   const { width, height } = views[0];
   // captions and running events lie over the lower part of a view: the feet stand above them
   const overlaid = Math.min(0.4, (several ? 100 : 56) / height);
-  const distance = Math.max(top / 2 / tangent / (1 - overlaid), half / tangent / (width / height)) * 1.02 + Math.min(half, 1.2) * 0.3;
+  const distance = Math.max(top / 2 / tangent / (0.94 - overlaid), half / tangent / (width / height)) * 1.02 + Math.min(half, 1.2) * 0.3;
   const azimuth = state.together ? 0.25 : clips[0].facing() + 0.6, elevation = 0.24;
-  sunward.setFromSphericalCoords(9.5, 0.62, azimuth - 0.7);
+  sunward.setFromSphericalCoords(9.5, 0.56, azimuth - 0.7);
   rim.position.setFromSphericalCoords(8, 1.0, azimuth + 2.6);
   controls.target.set(0, top / 2 - overlaid * distance * tangent, 0);
   camera.position.setFromSpherical(new Spherical(distance, Math.PI / 2 - elevation, azimuth)).add(controls.target);
-  grid.material.uniforms.radius.value = Math.max(4.2, half * (several && !state.together ? 2.6 : 3.2));
+  grid.radius = Math.max(4.2, half * (several && !state.together ? 2.6 : 3.2));
   controls.update();
   framed = true;
   invalidate();
@@ -210,6 +211,8 @@ function light(group, ax, az) {
   const reach = Math.max(...at.map((p) => Math.hypot(p[0] - middle[0], p[1] - middle[1]))) + 2.2;
   sun.target.position.set(middle[0], 0.6, middle[1]);
   sun.position.copy(sun.target.position).add(sunward);
+  shadow.position.set(middle[0], floor, middle[1]);
+  shadow.scale.set(reach, 1, reach);
   const box = sun.shadow.camera;
   Object.assign(box, { left: -reach, right: reach, top: reach, bottom: -reach, near: 0.5, far: 22 });
   box.updateProjectionMatrix();
@@ -228,7 +231,19 @@ function placeLabels() {
 }
 
 /* ---- clock ---- */
-let waiting = false, before = 0;
+let waiting = false, before = 0, slowFrames = 0;
+
+// Without a GPU a smooth movement is worth more than sharp edges.
+function easeWhenSlow(seconds) {
+  slowFrames = seconds > 0.07 ? slowFrames + 1 : 0;
+  if (slowFrames < 6 || sharpness < 0.6) return;
+  slowFrames = 0;
+  sharpness *= 0.75;
+  sun.shadow.mapSize.set(512, 512);
+  sun.shadow.map?.dispose();
+  sun.shadow.map = null;
+  layOut();
+}
 
 function invalidate() {
   if (!waiting) requestAnimationFrame(tick);
@@ -238,7 +253,7 @@ function invalidate() {
 function tick(now) {
   waiting = false;
   // a tab that slept does not jump
-  const passed = Math.min(0.1, Math.max(0, (now - before) / 1000));
+  const passed = Math.min(0.5, Math.max(0, (now - before) / 1000));
   before = now;
   if (state.playing) {
     let time = state.time + passed * state.speed;
@@ -250,6 +265,7 @@ function tick(now) {
       }
     }
     state.time = time;
+    easeWhenSlow(passed);
     invalidate();
   }
   if (controls.update()) invalidate();
