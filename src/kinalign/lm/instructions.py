@@ -51,7 +51,8 @@ class Instruction:
 
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 _NEED_OF = {
-    **{"caption": "caption", "frames": "frames"},
+    "caption": "caption",
+    "frames": "frames",
     **dict.fromkeys(("seconds", "duration", "about", "spoken"), "seconds"),
 }
 _ROUNDED = re.compile(r"\{(?:about|spoken)\}")
@@ -116,25 +117,25 @@ TEMPLATES: dict[Task, tuple[Instruction, ...]] = {
     }.items()
 }
 
-BARE_SHARE = 0.6
-"""Share of training examples that are the caption and nothing else."""
 TASK_SHARES = {Task.TEXT_TO_MOTION: 0.1, Task.TEXT_FRAMES_TO_MOTION: 0.05, Task.TEXT_SECONDS_TO_MOTION: 0.25}
+"""Shares of training examples; the others are the caption and nothing else."""
 
 
 def instruct(caption: str, *, num_frames: int, fps: float, rng: np.random.Generator) -> str:
-    """An instruction to train on: mostly the bare caption, else one of many phrasings, some with the motion's length."""
-    share = rng.random() - BARE_SHARE
-    if share < 0:
-        return fill(BARE, caption=caption)
-    for task, width in TASK_SHARES.items():
-        if share < width:
-            break
-        share -= width
-    choices = TEMPLATES[task]
-    template = choices[int(rng.random() * len(choices))]
+    """An instruction to train on: the bare caption or one of many phrasings, some of which name the motion's length."""
+    template = _draw(rng)
     if round(num_frames / fps) < 1 and _ROUNDED.search(template.text):  # half a second is not "zero seconds"
         template = BARE_WITH_LENGTH
     return fill(template, caption=caption, num_frames=num_frames, fps=fps)
+
+
+def _draw(rng: np.random.Generator) -> Instruction:
+    share = rng.random()
+    for task, width in TASK_SHARES.items():
+        if share < width:
+            return TEMPLATES[task][int(share / width * len(TEMPLATES[task]))]
+        share -= width
+    return BARE
 
 
 def prompt_instruction(prompt: str, *, length_s: float | None = None) -> str:
