@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import torch
 import tyro
 
-from kinalign.data.build import load_clips
+from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, write_tokenized
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, PromptError
 from kinalign.lm.instructions import prompt_instruction
@@ -20,7 +20,7 @@ from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
 from kinalign.run import progress, write_json
-from kinalign.tokenizer.commands import tokenize_clips, tokens_info
+from kinalign.tokenizer.commands import is_unmirrored, tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 
 SHIPPED_MODEL = "openmocap-base"
@@ -176,8 +176,8 @@ class TrainLM:
     """Tokenizer folder."""
     out: Path
     """Run folder; the finished model, with its tokenizer, is OUT/model."""
-    data: str = "openmocap20"
-    """openmocap20, openmocap20:CMU,HDM05, or a folder that `kinalign data build` wrote."""
+    data: Path | None = None
+    """A data set that `kinalign data build` wrote, or HumanML3D's folder; openmocap20 where it is left out."""
     training: LMTraining = field(default_factory=LMTraining)
     threads: int = 1
     """Processor threads."""
@@ -188,11 +188,9 @@ def train_language_model(config: TrainLM) -> Path:
     torch.set_num_threads(config.threads)
     tokenizer = MotionTokenizer.from_pretrained(config.tokenizer)
     info = tokens_info(tokenizer, config.tokenizer)
-    # a built data set holds mirrored copies of its own
-    mirror = not Path(config.data).is_dir()
 
     def tokenize() -> list[TokenizedClip]:
-        return tokenize_clips(tokenizer, load_clips(config.data, split="train"), mirror=mirror)
+        return tokenize_clips(tokenizer, load_dataset(config.data, "train"), mirror=is_unmirrored(config.data))
 
     rows = tokenized(config.out / "tokens", info, tokenize)
     lm = train_lm(rows, info, config.training, folder=config.out / "lm")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kinalign.data.phrasings import phrase
+from kinalign.data.phrasings import phrase, spoken_words
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import ConfigError, DataError
 from kinalign.lm.instructions import instruct
@@ -62,8 +62,6 @@ CYCLIC_WORDS = frozenset(
 )
 """A part of a motion with one of these words is still that motion."""
 SHORTEST_CROP_STEPS = 8
-WORD_SAMPLES = 5
-"""Phrasings drawn of each clip to learn which words training will speak."""
 
 
 class ExampleSampler:
@@ -110,11 +108,10 @@ def build_lm(
 ) -> MotionLM:
     """A new language model for the codes of a tokenizer, with word vectors as the settings ask.
 
-    Words are those that training will speak, as far as some samples of it tell, and `extra_words` that it will not.
+    Words are those that training will speak, and `extra_words` that it will not.
     """
-    rng = np.random.default_rng(config.optimization.seed)
-    spoken = (phrase(clip, rng, mirrored=clip.mirrored) for clip in clips for _ in range(WORD_SAMPLES))
-    words = {word for text in spoken for word in re.findall(r"[a-z]+", text.lower())} | set(extra_words)
+    captions = " ".join(caption for clip in clips for caption in clip.captions)
+    words = {*spoken_words(), *re.findall(r"[a-z]+", captions.lower()), *extra_words}
     torch.manual_seed(config.optimization.seed)
     vectors = None
     if config.word_vectors == "minilm":

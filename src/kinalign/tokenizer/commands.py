@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from kinalign.data.build import load_clips
+from kinalign.data.dataset import load_dataset
 from kinalign.data.records import Clip
 from kinalign.data.tokens import TokenizedClip, TokensInfo, write_tokenized
 from kinalign.errors import ConfigError, InvalidCodes
@@ -33,8 +33,8 @@ class Train:
 
     out: Path
     """Run folder; the tokenizer is written to OUT/tokenizer."""
-    data: str = "openmocap20"
-    """openmocap20, openmocap20:CMU,HDM05, or a folder that `kinalign data build` wrote."""
+    data: Path | None = None
+    """A data set that `kinalign data build` wrote, or HumanML3D's folder; openmocap20 where it is left out."""
     training: TokenizerTraining = field(default_factory=TokenizerTraining)
     threads: int = 1
     """Processor threads."""
@@ -43,7 +43,7 @@ class Train:
 def train(config: Train) -> None:
     """Train a motion tokenizer on the train split of a data set; resumes where it was stopped."""
     torch.set_num_threads(config.threads)
-    tokenizer = train_tokenizer(load_clips(config.data, split="train"), config.training, folder=config.out)
+    tokenizer = train_tokenizer(load_dataset(config.data, "train"), config.training, folder=config.out)
     print(tokenizer.save_pretrained(config.out / "tokenizer"))
 
 
@@ -53,8 +53,8 @@ class Encode:
 
     model: Path
     """Tokenizer folder."""
-    source: Annotated[str, tyro.conf.Positional]
-    """A motion file (npy, npz, bvh), or a data set as `--data` of `tokenizer train`."""
+    source: Annotated[Path, tyro.conf.Positional]
+    """A motion file (npy, npz, bvh), or the folder of a data set."""
     out: Path
     """A .npy file for a motion; a tokens folder, for `lm train`, for a data set."""
     threads: int = 1
@@ -64,12 +64,12 @@ def encode(config: Encode) -> None:
     """Turn a motion file, or a data set, into codes."""
     torch.set_num_threads(config.threads)
     tokenizer = MotionTokenizer.from_pretrained(config.model)
-    if Path(config.source).is_file():
+    if config.source.is_file():
         codes = tokenizer.encode(Motion.load(config.source))
         write_atomically(config.out, lambda path: _save_row(path, codes))
         print(f"{len(codes)} codes -> {config.out}")
         return
-    clips = tokenize_clips(tokenizer, load_clips(config.source))
+    clips = tokenize_clips(tokenizer, load_dataset(config.source), mirror=is_unmirrored(config.source))
     write_tokenized(config.out, clips, tokens_info(tokenizer, config.model))
     print(f"{len(clips)} clips, {sum(len(clip.codes) for clip in clips)} codes -> {config.out}")
 
@@ -78,6 +78,11 @@ def _save_row(path: Path, codes: np.ndarray) -> None:
     # given a name rather than a file, numpy would add .npy to another suffix
     with path.open("wb") as file:
         np.save(file, codes)
+
+
+def is_unmirrored(data: Path | None) -> bool:
+    """True of openmocap20; a built data set and HumanML3D's hold mirrored copies of their own."""
+    return data is None or (data / "motions.npz").is_file()
 
 
 def tokens_info(tokenizer: MotionTokenizer, folder: Path) -> TokensInfo:
@@ -96,7 +101,7 @@ def tokenize_clips(
 ) -> list[TokenizedClip]:
     """Codes of clips and of their mirrored copies, once for each first frame in `starts`; too short ones are left out.
 
-    Only train clips are mirrored and shifted. A built data set holds its mirrored copies already: pass mirror=False.
+    Only train clips are mirrored and shifted.
     """
     rows = []
     with progress("encode", total=len(clips)) as advance:
@@ -141,8 +146,8 @@ class Evaluate:
 
     model: Path
     """Tokenizer folder."""
-    data: str = "openmocap20"
-    """Data set as of `tokenizer train`."""
+    data: Path | None = None
+    """Folder of a data set; openmocap20 where it is left out."""
     split: Literal["train", "val", "test"] = "test"
     out: Path | None = None
     """JSON file for the numbers."""
@@ -153,7 +158,7 @@ def evaluate(config: Evaluate) -> None:
     """Measure how well clips that a tokenizer never saw come back, by source."""
     torch.set_num_threads(config.threads)
     tokenizer = MotionTokenizer.from_pretrained(config.model)
-    groups = evaluate_tokenizer(tokenizer, load_clips(config.data, split=config.split))
+    groups = evaluate_tokenizer(tokenizer, load_dataset(config.data, config.split))
     Console().print(_table(groups, title=f"{config.split} clips; {tokenizer.num_codes} codes"))
     if config.out is not None:
         write_json(config.out, {name: asdict(group) for name, group in groups.items()})
