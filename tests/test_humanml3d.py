@@ -96,7 +96,7 @@ def test_stored_features_belong_to_the_joints_of_clip_and_part(folder: Path) -> 
     rows = data.features("000022")
     assert rows.shape == (120, 263)
     np.testing.assert_array_equal(data.features("000022@20-81"), rows[20:81])
-    np.testing.assert_allclose(features_to_joints(rows), data.motion("000022").joints, atol=1e-6)
+    np.testing.assert_allclose(features_to_joints(rows), data.clip("000022").motion.joints, atol=1e-6)
     assert data.stats.mean.shape == data.stats.std.shape == (263,)
 
 

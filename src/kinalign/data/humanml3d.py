@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -102,26 +102,36 @@ class HumanML3DFolder:
         self._require_files(ids)
         unusable: list[str] = []
         for clip_id in ids:
-            captions = _read_captions(self.root / "texts" / f"{clip_id}.txt")
             try:
-                motion = self.motion(clip_id)
+                clip = self.clip(clip_id)
             except MotionError as error:
                 unusable.append(f"{clip_id} ({error})")
                 continue
-            if not captions:
+            if not clip.captions:
                 unusable.append(f"{clip_id} (no caption)")
                 continue
-            for clip in self._clip(clip_id, motion, captions).by_captions():
-                if any_length or self.flavour.min_frames <= len(clip.motion) <= self.flavour.max_frames:
-                    yield clip
+            for part in clip.by_captions():
+                if any_length or self.flavour.min_frames <= len(part.motion) <= self.flavour.max_frames:
+                    yield part
         if unusable:
             warnings.warn(f"{len(unusable)} clips of {self.root} are left out: {', '.join(unusable)}", stacklevel=2)
 
-    def motion(self, clip_id: str) -> Motion:
-        """Joints of a clip in metres; raises MotionError on NaN and another number of joints."""
-        joints = _read_array(self.root / "new_joints" / f"{clip_id}.npy")
-        return Motion(
-            joints * np.float32(self.flavour.metres_per_unit), fps=self.flavour.fps, skeleton=self.flavour.skeleton
+    def clip(self, clip_id: str) -> Clip:
+        """One motion in metres with all its captions, those with time tags as spans; raises MotionError on NaN."""
+        flavour = self.flavour
+        joints = _read_array(self.root / "new_joints" / f"{clip_id}.npy") * np.float32(flavour.metres_per_unit)
+        captions = _read_captions(self.root / "texts" / f"{clip_id}.txt")
+        texts = tuple(caption.text for caption in captions)
+        motion = Motion(joints, fps=flavour.fps, skeleton=flavour.skeleton, caption=texts[0] if texts else "")
+        return Clip(
+            id=clip_id,
+            motion=motion,
+            captions=texts,
+            source=flavour.source,
+            license=flavour.license,
+            split=self._split_of.get(clip_id, "train"),
+            spans=_spans(captions, motion),
+            parent=clip_id[1:] if clip_id.startswith("M") else "",
         )
 
     def features(self, clip_id: str) -> NDArray[np.float32]:
@@ -142,26 +152,6 @@ class HumanML3DFolder:
     def _split_of(self) -> dict[str, Split]:
         names: tuple[Split, ...] = ("train", "val", "test")
         return {clip_id: name for name in names for clip_id in self.ids(name)}
-
-    def _clip(self, clip_id: str, motion: Motion, captions: list[_TimedCaption]) -> Clip:
-        spans: dict[tuple[int, int], list[str]] = {}
-        for caption in captions:
-            if caption.end_s > caption.start_s:
-                start, end = (round(time * motion.fps, 6) for time in (caption.start_s, caption.end_s))
-                end_frame = min(math.floor(end), len(motion))
-                if math.floor(start) < end_frame:
-                    spans.setdefault((math.floor(start), end_frame), []).append(caption.text)
-        texts = tuple(caption.text for caption in captions)
-        return Clip(
-            id=clip_id,
-            motion=replace(motion, caption=texts[0]),
-            captions=texts,
-            source=self.flavour.source,
-            license=self.flavour.license,
-            split=self._split_of.get(clip_id, "train"),
-            spans=tuple(CaptionSpan(*span, tuple(lines)) for span, lines in spans.items()),
-            parent=clip_id[1:] if clip_id.startswith("M") else "",
-        )
 
     def _require_files(self, ids: list[str]) -> None:
         names = [
@@ -200,6 +190,17 @@ def _read_captions(path: Path) -> list[_TimedCaption]:
             raise DataError(f"{path}, line {number}: {fields[2]!r} and {fields[3]!r} should be seconds") from error
         captions.append(_TimedCaption(fields[0].strip(), start, end))
     return captions
+
+
+def _spans(captions: list[_TimedCaption], motion: Motion) -> tuple[CaptionSpan, ...]:
+    """The captions with time tags, those of one range together; a range ends with the motion at the latest."""
+    ranges: dict[tuple[int, int], list[str]] = {}
+    for caption in captions:
+        # the margin keeps 4.35 s x 20 fps from being frame 86
+        start, end = (int(time_s * motion.fps + 1e-6) for time_s in (caption.start_s, caption.end_s))
+        if start < min(end, len(motion)):
+            ranges.setdefault((start, min(end, len(motion))), []).append(caption.text)
+    return tuple(CaptionSpan(*frames, tuple(texts)) for frames, texts in ranges.items())
 
 
 def _read_array(path: Path) -> NDArray[Any]:
