@@ -1,0 +1,258 @@
+"""Prompts, seeds, sheets and a count: in how many motions is the action that the prompt names really there.
+
+    python -m kinalign.recipes.gallery --out docs/gallery
+
+Two judges count. One is a program: the real clips nearest to a motion say what it is, and its path says where it went;
+how often that program is right about real clips that it does not know is measured first and printed. The other is a
+person who looks at the sheets and writes what is seen into by_eye.json, prompt id -> eight times 0 or 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from PIL import Image
+
+from kinalign.data.openmocap import load_openmocap
+from kinalign.data.phrasings import meaning_of
+from kinalign.data.records import Clip
+from kinalign.lm.model import Sampling
+from kinalign.motion.features import FeatureLayout, motion_to_features
+from kinalign.motion.motion import Motion
+from kinalign.motion.skeleton import HUMANML3D
+from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
+from kinalign.render.sheet import gallery as draw_gallery
+from kinalign.run import progress, read_json, write_atomically
+
+PROMPTS = Path(__file__).with_name("gallery_prompts.json")
+NUM_SEEDS = 8
+
+ACTIONS: dict[str, tuple[str, ...]] = {
+    "walk": ("walk", "walk_brisk", "walk_slow", "walk_stride", "walk_stride_big", "walk_stride_slow", "walk_uneven")
+    + ("walk_start_stop", "walk_back", "walk_side", "walk_turn", "sneak"),
+    "walk_turn": ("walk", "walk_turn", "walk_brisk", "walk_slow"),
+    "run": ("run", "dash", "jog_circle", "run_leap"),
+    "jump": ("hop_once", "jump", "jump_once", "jump_hop_one_foot", "hop_start_stop", "jumps_forward_turn"),
+    "squat": ("squat_once", "squats"),
+    "kick": (
+        "kick",
+        "kick_front",
+        "soccer_kick",
+        "karate_front_kick",
+        "karate_side_kick",
+        "karate_roundhouse",
+        "jump_kick",
+    ),
+    "punch": ("punch", "punches", "karate_punch"),
+    "wave": ("wave_hand", "wave_both", "goodbye_hand", "goodbye_both"),
+    "raise": ("raise_hand", "raise_both"),
+    "bow": ("bow", "ballet_bow"),
+    "throw": ("throw_basketball", "dribble_shoot"),
+    "grab": ("grab_high",),
+    "put_down": ("deposit_floor", "scoop"),
+    "lie_down": ("lie_down",),
+    "sit": ("climb_sit",),
+    "cartwheel": ("cartwheel", "cartwheels"),
+    "dance": (
+        "salsa",
+        "dance",
+        "indian_dance",
+        "ballet",
+        "ballet_arabesque",
+        "ballet_bow",
+        "ballet_leap",
+        "ballet_spin",
+    ),
+}
+"""What a prompt asks to see -> the actions of phrasings.json that count as it."""
+
+SIDED = ("kick", "wave", "raise", "grab", "put_down")
+
+
+class Label(NamedTuple):
+    """What a clip is: an action of phrasings.json and its side."""
+
+    action: str
+    side: str
+
+
+class NearestClips:
+    """Says what a motion is by the real clips that move most like it."""
+
+    def __init__(self, clips: Sequence[Clip], *, num_directions: int = 60) -> None:
+        self.labels: list[Label] = []
+        rows = []
+        for clip in clips:
+            label = label_of(clip)
+            if label is None or len(clip.motion) < 8:
+                continue
+            other = {"left": "right", "right": "left"}.get(label.side, label.side)
+            for motion, side in ((clip.motion, label.side), (clip.motion.mirror(), other)):
+                rows.append(descriptor(motion))
+                self.labels.append(Label(label.action, side))
+        table = np.array(rows)
+        self.mean, self.std = table.mean(0), table.std(0) + 1e-6
+        scaled = (table - self.mean) / self.std
+        _, strength, directions = np.linalg.svd(scaled, full_matrices=False)
+        self.projection = directions[:num_directions].T / np.sqrt(strength[:num_directions])
+        self.rows = scaled @ self.projection
+
+    def nearest(self, motion: Motion, *, k: int = 3) -> list[Label]:
+        """Labels of the k nearest clips, nearest first."""
+        row = ((descriptor(motion) - self.mean) / self.std) @ self.projection
+        return [self.labels[i] for i in np.argsort(((self.rows - row) ** 2).sum(1))[:k]]
+
+
+def label_of(clip: Clip) -> Label | None:
+    """The one action of a clip, or None where there are several or none is known."""
+    meaning = meaning_of(clip)
+    return Label(meaning.actions[0], meaning.sides[0]) if meaning and len(meaning.actions) == 1 else None
+
+
+def descriptor(motion: Motion) -> NDArray[np.floating]:
+    """Mean, spread and extremes of poses and velocities in the facing frame, with path, turn and length (D,)."""
+    features = motion_to_features(motion.resample(20.0), target_skeleton=HUMANML3D, heading="body").astype(float)
+    at = FeatureLayout(HUMANML3D.num_joints).slices
+    root = features[:, at["root_yaw_velocity"].start : at["root_height"].stop]
+    frames = np.concatenate((root, features[:, at["joint_positions"]], 5 * features[:, at["joint_velocities"]]), axis=1)
+    whole = [4 * root[:, 0].sum(), root[:, 1].sum(), root[:, 2].sum(), len(frames) / 40]
+    return np.concatenate((frames.mean(0), frames.std(0), frames.min(0), frames.max(0), whole))
+
+
+def is_there(see: dict[str, Any], motion: Motion, judge: NearestClips) -> bool:
+    """Whether the action is what most of the nearest clips show, on the side and in the direction asked for.
+
+    Counts, styles and seconds are not looked at.
+    """
+    action = see["action"]
+    votes = Counter(_counts_as(see, label) for label in judge.nearest(motion))
+    if not votes[True] > votes[False]:
+        return False
+    if action not in ("walk", "walk_turn", "run") or "direction" not in see:
+        return True
+    start = motion.face_forward().joints
+    across, ahead = start[-1, 0, 0], start[-1, 0, 2]  # left is +x
+    if action == "walk_turn":
+        facing = motion.face_forward().facing()
+        turned = np.unwrap(np.arctan2(facing[:, 0], facing[:, 2]))[-1]
+        return bool(turned > 0.35) if see["direction"] == "left" else bool(turned < -0.35)
+    farther = {"forward": ahead, "backward": -ahead, "left": across, "right": -across}[see["direction"]]
+    return bool(farther > 0.3 and farther > 0.7 * max(abs(across), abs(ahead)))
+
+
+def _counts_as(see: dict[str, Any], label: Label) -> bool:
+    if label.action not in ACTIONS[see["action"]]:
+        return False
+    if see["action"] not in SIDED or "side" not in see:
+        return True
+    return label.action.endswith("_both") if see["side"] == "both" else label.side == see["side"]
+
+
+def accuracy_on_real(judge: NearestClips, clips: Sequence[Clip]) -> dict[str, tuple[int, int]]:
+    """(right, all) per action of ACTIONS, over real clips that the judge does not hold."""
+    counts: dict[str, tuple[int, int]] = {}
+    for clip in clips:
+        label = label_of(clip)
+        if label is None or len(clip.motion) < 8:
+            continue
+        for name in (name for name, known in ACTIONS.items() if label.action in known and name != "walk_turn"):
+            side = "both" if label.action.endswith("_both") else label.side
+            see = {"action": name, **({"side": side} if side else {})}
+            right, total = counts.get(name, (0, 0))
+            counts[name] = (right + is_there(see, clip.motion, judge), total + 1)
+    return counts
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Draw the gallery of prompts and count in how many motions the action is there."""
+
+    out: Path = Path("docs/gallery")
+    """Folder for the sheets and the table."""
+    model: Path | None = None
+    """Model folder; the shipped one where it is left out."""
+    prompts: Literal["gallery", "dev"] = "gallery"
+    """gallery: the 20 + 20 that are reported. dev: others, to choose settings by."""
+    sheets: bool = True
+    """Draw; counting alone is quicker."""
+    temperature: float = DEFAULT_SAMPLING.temperature
+    top_p: float = DEFAULT_SAMPLING.top_p
+    guidance: float = DEFAULT_SAMPLING.guidance
+    threads: int = 1
+
+
+def make(config: Gallery) -> dict[str, float]:
+    """Generate, draw, count; returns the share of motions that show their action, by wording."""
+    torch.set_num_threads(config.threads)
+    model = TextToMotion.from_pretrained(config.model)
+    judge = NearestClips(load_openmocap(split="train", cut_events=True))
+    real = accuracy_on_real(judge, load_openmocap(split="test", cut_events=True))
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
+    rows = []
+    prompts = read_json(PROMPTS)[config.prompts]
+    with progress("gallery", total=len(prompts)) as advance:
+        for prompt in prompts:
+            motions = model(prompt["prompt"], num_candidates=NUM_SEEDS, seed=0, sampling=sampling)
+            found = [is_there(prompt["see"], motion, judge) for motion in motions]
+            rows.append({**prompt, "found": found, "seconds": [motion.duration_s for motion in motions]})
+            if config.sheets:
+                draw_sheet(motions, config.out / f"{prompt['id']}.png")
+            advance(note=f"{prompt['id']} {sum(found)}/{len(found)}")
+    text = table(rows, real, by_eye(config.out))
+    write_atomically(config.out / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    print(text)
+    wordings = sorted({row.get("wording", config.prompts) for row in rows})
+    return {
+        wording: float(np.mean([row["found"] for row in rows if row.get("wording", config.prompts) == wording]))
+        for wording in wordings
+    }
+
+
+def draw_sheet(motions: Sequence[Motion], path: Path) -> None:
+    """A row of eight frames for each seed, in 64 colours: forty sheets should not weigh down a repository."""
+    picture = Image.fromarray(draw_gallery(motions, num_frames=8, size=112))
+    write_atomically(path, lambda temporary: picture.quantize(64).save(temporary, format="PNG", optimize=True))
+
+
+def by_eye(folder: Path) -> dict[str, list[int]]:
+    path = folder / "by_eye.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def table(rows: Sequence[dict[str, Any]], real: dict[str, tuple[int, int]], eye: dict[str, list[int]]) -> str:
+    """The page: a line a prompt, sums, and what the program is worth."""
+    lines = [
+        "# Gallery",
+        "",
+        f"Each prompt at {NUM_SEEDS} seeds; the numbers are motions in which the action is there.",
+        "",
+    ]
+    lines += ["| prompt | wording | by program | by eye | seconds |", "| --- | --- | ---: | ---: | ---: |"]
+    for row in rows:
+        seen = f"{sum(eye[row['id']])}" if row["id"] in eye else "–"
+        wording, length = row.get("wording", "dev"), np.mean(row["seconds"])
+        lines.append(
+            f"| [{row['prompt']}]({row['id']}.png) | {wording} | {sum(row['found'])} | {seen} | {length:.1f} |"
+        )
+    lines += ["", "| wording | by program | by eye |", "| --- | ---: | ---: |"]
+    for wording in sorted({row.get("wording", "dev") for row in rows}):
+        mine = [row for row in rows if row.get("wording", "dev") == wording]
+        program = np.mean([row["found"] for row in mine])
+        looked = [eye[row["id"]] for row in mine if row["id"] in eye]
+        lines.append(f"| {wording} | {program:.2f} | {f'{np.mean(looked):.2f}' if looked else '–'} |")
+    lines += ["", "How often the program is right about real test clips, which it does not hold:", ""]
+    lines += [", ".join(f"{name} {right} of {total}" for name, (right, total) in sorted(real.items())) + ".", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    make(tyro.cli(Gallery))
