@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -217,7 +218,7 @@ def test_each_level_of_a_residual_quantiser_leaves_less_over() -> None:
     for level, place in zip(quantizer.levels, range(4)):
         total = total + level.decode(codes[..., place])
         errors.append(float((x - total).pow(2).mean()))
-    assert all(after < 0.7 * before for before, after in zip(errors, errors[1:]))
+    assert all(after < 0.7 * before for before, after in pairwise(errors))
 
 
 def test_groups_are_quantisers_of_their_own() -> None:

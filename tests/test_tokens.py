@@ -97,5 +97,5 @@ def test_new_codes_never_stand_under_an_old_mark(folder: Path, monkeypatch: pyte
     monkeypatch.setattr("kinalign.data.tokens.write_tensors", killed)
     with pytest.raises(KeyboardInterrupt):
         write_tokenized(folder, CLIPS[:1], INFO)
-    with pytest.raises(CheckpointError, match="info.json cannot be read"):
+    with pytest.raises(CheckpointError, match=r"info\.json cannot be read"):
         read_tokenized(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,19 @@ OTHERS = ("_buffers", "metrics.", "datamodule.")
 def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
     """The state dict of a published checkpoint, without executing anything in it; raises CheckpointError."""
     path = Path(checkpoint)
+    if not path.is_file():
+        raise CheckpointError(f"{path} is absent")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other versions
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} holds more than tensors and is not opened, because reading it could run code in it; save its "
-            "state_dict alone with the program that made it"
+            f"{path} holds more than tensors, or is no checkpoint, and is not opened, because reading it could run code "
+            "in it; save its state_dict alone with the program that made it"
         ) from error
-    except (OSError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); it is absent or cut short") from error
+    except Exception as error:  # the reader meets damaged bytes with whatever they lead to: KeyError, UnicodeDecodeError
+        raise CheckpointError(f"{path} cannot be read ({error}); it is cut short or damaged") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} is no checkpoint: it holds no dictionary of tensors")

@@ -145,17 +145,22 @@ class MotionTokenizer:
 
     @torch.no_grad()
     def decode(self, codes: ArrayLike, *, caption: str = "") -> Motion:
-        """The motion of a row of codes (N Q,): 4 frames a step with the published network. Raises InvalidCodes."""
+        """The motion of a row of codes (N Q,): 4 frames a step with the published network.
+
+        Raises InvalidCodes, and CheckpointError where damaged weights give no finite motion.
+        """
         weight = next(self.network.parameters())
         normalized = self.network.decode(self.unflatten(codes).to(weight.device)[None])[0]
         features = self.stats.denormalize(normalized.float().cpu().numpy())
+        if not np.isfinite(features).all():
+            raise CheckpointError("the network answers NaN or infinity: its weights are damaged")
         joints = features_to_joints(features)
         if self.config.uniform_bones:
             joints = with_bone_lengths(joints, self.skeleton)
         return Motion(joints, fps=self.config.fps, skeleton=self.skeleton, caption=caption)
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
-        """Write config.json and model.safetensors (weights in `dtype`, statistics and bones in float32)."""
+        """Write config.json and model.safetensors (weights in `dtype`, statistics and bones as they are)."""
         folder = Path(folder)
         weights = {
             f"network.{name}": tensor.to(dtype) if tensor.is_floating_point() else tensor
@@ -163,7 +168,7 @@ class MotionTokenizer:
         }
         weights["stats.mean"] = torch.from_numpy(self.stats.mean.astype(np.float32))
         weights["stats.std"] = torch.from_numpy(self.stats.std.astype(np.float32))
-        weights["skeleton.bone_lengths"] = torch.from_numpy(self.skeleton.bone_lengths.astype(np.float32))
+        weights["skeleton.bone_lengths"] = torch.from_numpy(self.skeleton.bone_lengths.astype(np.float64))
         write_tensors(folder / WEIGHTS, weights)
         write_json(folder / CONFIG, config_to_json(self.config))
         return folder

@@ -1,0 +1,186 @@
+"""The training loop: it learns, it stops on nonsense, and a killed run ends like one never killed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kinalign.errors import ConfigError, KinalignError
+from kinalign.run import RunFolder, read_json
+from kinalign.training import Draw, Optimization, optimize
+
+SHORT = Optimization(steps=30, learning_rate=0.05, warmup_steps=3, log_every=5, checkpoint_every=10)
+
+
+class Killed(Exception):
+    """A stop in mid-training."""
+
+
+def line() -> tuple[nn.Linear, Callable[[Draw], dict[str, Tensor]]]:
+    """A line to be learned from noisy points, drawn from both generators."""
+    torch.manual_seed(0)
+    module = nn.Linear(1, 1)
+
+    def terms_of(draw: Draw) -> dict[str, Tensor]:
+        x = torch.from_numpy(draw.rng.normal(size=(16, 1))).float()
+        noise = 0.01 * torch.randn(16, 1, generator=draw.generator)
+        loss = nn.functional.mse_loss(module(x), 2 * x + 1 + noise)
+        return {"loss": loss, "step_seen": torch.tensor(float(draw.step))}
+
+    return module, terms_of
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    module, terms_of = line()
+    settings = Optimization(steps=200, learning_rate=0.1, log_every=20)
+    run = RunFolder.open(tmp_path, settings)
+    optimize(run, module, terms_of, settings)
+    losses = [row["loss"] for row in run.metrics()]
+    assert len(losses) == 10
+    assert losses[-1] < 0.01 * losses[0]
+    assert module.weight.item() == pytest.approx(2, abs=0.02)
+    assert not module.training
+
+
+def test_all_terms_are_logged_with_their_step(tmp_path: Path) -> None:
+    module, terms_of = line()
+    run = RunFolder.open(tmp_path, SHORT)
+    optimize(run, module, terms_of, SHORT)
+    assert [row["step"] for row in run.metrics()] == [5, 10, 15, 20, 25, 30]
+    assert [row["step_seen"] for row in run.metrics()] == [4, 9, 14, 19, 24, 29]
+
+
+@pytest.mark.parametrize("stop", [1, 9, 10, 11, 25, 29])
+def test_a_stopped_run_ends_like_one_never_stopped(stop: int, tmp_path: Path) -> None:
+    module, terms_of = line()
+    whole = RunFolder.open(tmp_path / "whole", SHORT)
+    optimize(whole, module, terms_of, SHORT)
+
+    other, other_terms_of = line()
+
+    def stopping(draw: Draw) -> dict[str, Tensor]:
+        if draw.step == stop:
+            raise Killed
+        return other_terms_of(draw)
+
+    parts = RunFolder.open(tmp_path / "parts", SHORT)
+    with pytest.raises(Killed):
+        optimize(parts, other, stopping, SHORT)
+    again, again_terms_of = line()
+    if stop >= 10:
+        nn.init.zeros_(again.weight)  # what it was does not matter once there is a checkpoint
+    optimize(RunFolder.open(tmp_path / "parts", SHORT), again, again_terms_of, SHORT)
+
+    assert parts.metrics_path.read_bytes() == whole.metrics_path.read_bytes()
+    assert torch.equal(again.weight, module.weight)
+    assert torch.equal(again.bias, module.bias)
+    ours, theirs = whole.load_checkpoint(), parts.load_checkpoint()
+    assert ours is not None
+    assert theirs is not None
+    assert ours.state == theirs.state
+    assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
+
+
+def test_a_finished_run_is_only_read(tmp_path: Path) -> None:
+    module, terms_of = line()
+    run = RunFolder.open(tmp_path, SHORT)
+    optimize(run, module, terms_of, SHORT)
+    weight, log = module.weight.clone(), run.metrics_path.read_bytes()
+    other, _ = line()
+
+    def never(_: Draw) -> dict[str, Tensor]:
+        raise AssertionError("a finished run draws nothing")
+
+    optimize(run, other, never, SHORT)
+    assert torch.equal(other.weight, weight)
+    assert run.metrics_path.read_bytes() == log
+
+
+def test_frozen_weights_stay(tmp_path: Path) -> None:
+    module, terms_of = line()
+    module.bias.requires_grad_(False)
+    bias = module.bias.clone()
+    optimize(RunFolder.open(tmp_path, SHORT), module, terms_of, SHORT)
+    assert torch.equal(module.bias, bias)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda loss: loss * float("nan"),
+        lambda loss: loss + float("inf"),
+        lambda loss: loss + (0 * loss).sqrt(),  # finite, but its slope at 0 is not
+    ],
+    ids=["NaN", "infinite", "steep without end"],
+)
+def test_a_loss_that_is_no_number_stops_with_one_clear_error(spoil: Callable[[Tensor], Tensor], tmp_path: Path) -> None:
+    module, terms_of = line()
+
+    def diverging(draw: Draw) -> dict[str, Tensor]:
+        terms = terms_of(draw)
+        return terms | {"loss": spoil(terms["loss"])} if draw.step == 12 else terms
+
+    run = RunFolder.open(tmp_path, SHORT)
+    with pytest.raises(
+        KinalignError, match=r"at step 13 of .*; begin anew in another folder with a lower --learning-rate"
+    ):
+        optimize(run, module, diverging, SHORT)
+    checkpoint = run.load_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.step == 10
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint.tensors.values())
+
+
+def test_long_gradients_are_shortened(tmp_path: Path) -> None:
+    settings = Optimization(steps=1, learning_rate=1e-3, max_grad_norm=0.5)
+    module, terms_of = line()
+
+    def steep(draw: Draw) -> dict[str, Tensor]:
+        return {"loss": 1e6 * terms_of(draw)["loss"]}
+
+    optimize(RunFolder.open(tmp_path, settings), module, steep, settings)
+    assert module.weight.grad is not None
+    assert module.bias.grad is not None
+    assert math.hypot(module.weight.grad.item(), module.bias.grad.item()) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_the_learning_rate_rises_then_falls() -> None:
+    settings = Optimization(steps=1000, learning_rate=1.0, warmup_steps=100)
+    rates = [settings.learning_rate_at(step) for step in range(1000)]
+    top = rates.index(max(rates))
+    assert 90 <= top <= 100
+    assert rates[0] == pytest.approx(0.01, rel=0.01)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(0.03, abs=0.001)
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path, SHORT)
+    assert read_json(tmp_path / "config.json")["steps"] == 30
+    with pytest.raises(ConfigError, match="steps is 30 there and 31 here"):
+        RunFolder.open(
+            tmp_path, Optimization(steps=31, learning_rate=0.05, warmup_steps=3, log_every=5, checkpoint_every=10)
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, r"steps=0 must be at least 1 \(--steps\)"),
+        ({"log_every": 0}, r"log_every=0 must be at least 1 \(--log-every\)"),
+        ({"checkpoint_every": -5}, "checkpoint_every=-5 must be at least 1"),
+        ({"learning_rate": 0.0}, r"learning_rate=0\.0 must be positive \(--learning-rate\)"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan must be positive"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf must be positive"),
+        ({"max_grad_norm": 0.0}, r"max_grad_norm=0\.0 must be positive"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Optimization(**settings)  # type: ignore[arg-type]
