@@ -100,7 +100,7 @@ def test_long_clips_are_cut_and_short_ones_stay_only_where_they_are_whole_action
     lengths = {clip.id: len(clip.motion) for clip in load_dataset(out)}
     assert lengths == {"clip_000_p0": 150, "clip_000_p1": 150, "clip_000_p2": 150, "clip_002": 30, "clip_003": 196}
     manifest = read_manifest(out)
-    assert manifest["rejected_counts"] == {"too short": 1}
+    assert manifest["rejected_counts"] == {"too short": 1, "short rest": 1}
     assert manifest["rejected"][0]["id"] == "clip_001" and "30 frames" in manifest["rejected"][0]["reason"]
 
 

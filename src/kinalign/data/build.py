@@ -144,7 +144,7 @@ class Rejected(NamedTuple):
 
     id: str
     source: str
-    why: Literal["unreadable", "no motion", "too short", "no caption", "other skeleton"]
+    why: Literal["unreadable", "no motion", "too short", "short rest", "no caption", "other skeleton"]
     reason: str
 
 
@@ -327,6 +327,9 @@ def _pieces(take: Take, config: BuildConfig) -> Iterator[tuple[Clip, NDArray[np.
             yield Rejected(part.id, part.source, "too short", reason)
             continue
         cuts = cut(len(motion), min_frames=config.min_frames, max_frames=config.max_frames)
+        if (end := cuts[-1].stop) < len(motion):
+            reason = f"frames {end} to {len(motion)} are fewer than {config.min_frames}; the rest of it is kept"
+            yield Rejected(part.id, part.source, "short rest", reason)
         for number, frames in enumerate(cuts):
             name = part.id if len(cuts) == 1 else f"{part.id}_p{number}"
             parent = "" if name == take.id else take.id
@@ -469,7 +472,7 @@ def _report(out: Path, manifest: dict[str, Any]) -> None:
     console.print(f"{escape(str(out))}: {counts['clips']} clips, {counts['minutes']:.1f} minutes")
     for why, count in manifest["rejected_counts"].items():
         console.print(f"  {count} rejected: {why}", style="yellow")
-    for entry in [entry for entry in manifest["rejected"] if entry["why"] != "too short"][:10]:
+    for entry in [entry for entry in manifest["rejected"] if entry["why"] not in ("too short", "short rest")][:10]:
         console.print(f"    {escape(entry['id'])}: {escape(entry['reason'])}")
     if manifest["unmatched_captions"]:
         names = manifest["unmatched_captions"]

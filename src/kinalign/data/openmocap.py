@@ -136,7 +136,8 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 def _read_joints(path: Path, *, num_clips: int) -> Callable[[int], NDArray[np.float32]]:
     """A function from a clip's index to its joints (T, 22, 3) float32 in metres."""
     try:
-        with np.load(path) as archive:
+        # opened here, because np.load forgets to close what is no archive
+        with path.open("rb") as file, np.load(file) as archive:
             delta, offsets, scale = archive["delta"], archive["offsets"], float(archive["scale"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); it may be absent or cut short") from error
