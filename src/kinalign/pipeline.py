@@ -19,7 +19,7 @@ from kinalign.lm.instructions import prompt_instruction
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
-from kinalign.run import progress, write_json
+from kinalign.run import progress, read_json, write_json
 from kinalign.tokenizer.commands import is_unmirrored, tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 
@@ -68,9 +68,10 @@ class TextToMotion:
         `length_s` fixes the length in seconds, to a step of the tokenizer (0.2 s). Raises PromptError for a prompt that
         is empty or too long.
         """
-        return self.generate([prompt], num_candidates=num_candidates, seed=seed, length_s=length_s, sampling=sampling)[
-            0
-        ].motions
+        (generated,) = self.generate(
+            [prompt], num_candidates=num_candidates, seed=seed, length_s=length_s, sampling=sampling
+        )
+        return generated.motions
 
     def generate(
         self,
@@ -83,12 +84,9 @@ class TextToMotion:
         constrained: bool = True,
     ) -> list[Generated]:
         """Candidates for many prompts at once; unconstrained answers that are no motion are counted in num_invalid."""
-        if num_candidates < 1:
-            raise ConfigError(f"num_candidates={num_candidates} must be at least 1 (--num-candidates)")
         steps = self._steps(length_s)
-        instructions = [prompt_instruction(checked_prompt(prompt), length_s=length_s) for prompt in prompts]
         answers = self.lm.generate(
-            instructions,
+            self.instructions(prompts, length_s=length_s),
             generator=torch.Generator().manual_seed(seed),
             num_candidates=num_candidates,
             sampling=sampling,
@@ -97,6 +95,14 @@ class TextToMotion:
             constrained=constrained,
         )
         return [self._read(prompt, rows) for prompt, rows in zip(prompts, answers)]
+
+    def instructions(self, prompts: Sequence[str], *, length_s: float | None = None) -> list[str]:
+        """What the language model is told of prompts; raises PromptError for one that says nothing or too much."""
+        self._steps(length_s)
+        texts = [prompt_instruction(checked_prompt(prompt), length_s=length_s) for prompt in prompts]
+        for text in texts:
+            self.lm.tokenize([text])
+        return texts
 
     def _read(self, prompt: str, rows: Sequence[Sequence[int]]) -> Generated:
         motions, num_invalid = [], 0
@@ -136,6 +142,10 @@ class TextToMotion:
         folder = Path(folder) if folder is not None else shipped_model()
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} is no model folder: it has no config.json (--model)")
+        if read_json(folder / "config.json").get("model") != "TextToMotion":
+            raise CheckpointError(
+                f"{folder} holds something else than a whole model with its lm and tokenizer (--model)"
+            )
         return TextToMotion(
             MotionLM.from_pretrained(folder / "lm"), MotionTokenizer.from_pretrained(folder / "tokenizer")
         )
@@ -249,9 +259,10 @@ def generate(config: Generate) -> list[Path]:
     prompts = _prompts(config)
     if not config.formats:
         raise ConfigError(f"formats is empty; name one or more of {', '.join(get_args(FileFormat))} (--formats)")
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
     torch.set_num_threads(config.threads)
     model = TextToMotion.from_pretrained(config.model)
-    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
+    model.instructions(prompts, length_s=config.length_seconds)
     written: list[Path] = []
     rows = []
     with progress("generate", total=len(prompts)) as advance:
@@ -277,9 +288,10 @@ def _prompts(config: Generate) -> list[str]:
     prompts = list(config.prompts)
     if config.file is not None:
         try:
-            prompts += [line for line in config.file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except OSError as error:
-            raise PromptError(f"cannot read the prompts in {config.file} ({error.strerror}) (--file)") from error
+            # with or without the mark that some editors put first
+            prompts += [line for line in config.file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise PromptError(f"cannot read the prompts in {config.file} as text ({error}) (--file)") from error
     if not prompts:
         raise PromptError('no prompt; give one in quotes: kinalign generate "a person waves", or --file prompts.txt')
     return [checked_prompt(prompt) for prompt in prompts]
