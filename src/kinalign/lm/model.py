@@ -323,9 +323,11 @@ class MotionLM(nn.Module):
         t5 = T5ForConditionalGeneration(T5Config(**read_json(folder / T5_CONFIG)))
         if not (folder / TEXT).is_dir():
             raise CheckpointError(f"{folder / TEXT} is absent; it holds the text tokenizer")
-        model = MotionLM(
-            t5, vocab, AutoTokenizer.from_pretrained(folder / TEXT), max_text_tokens=settings["max_text_tokens"]
-        )
+        try:
+            text_tokenizer = AutoTokenizer.from_pretrained(folder / TEXT)
+        except Exception as error:  # the tokenizers library raises nothing narrower
+            raise CheckpointError(f"{folder / TEXT} cannot be read ({error}); it is cut short or incomplete") from error
+        model = MotionLM(t5, vocab, text_tokenizer, max_text_tokens=settings["max_text_tokens"])
         tensors = read_tensors(folder / WEIGHTS)
         if "lm_head.weight" in tensors:
             # T5Config always says that the head is tied
