@@ -52,8 +52,9 @@ class LMTraining:
         for name in ("balance", "empty_share", "crop_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be in [0, 1] (--{name.replace('_', '-')})")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size={self.batch_size} must be at least 1 (--batch-size)")
+        for name in ("batch_size", "max_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name.replace('_', '-')})")
 
 
 CYCLIC_WORDS = frozenset(
@@ -69,12 +70,13 @@ class ExampleSampler:
 
     def __init__(self, clips: Sequence[TokenizedClip], info: TokensInfo, model: MotionLM, config: LMTraining) -> None:
         self.clips, self.info, self.vocab, self.config = clips, info, model.vocab, config
-        kinds = [clip.label or clip.captions[0] for clip in clips]
+        first_captions = [clip.captions[0] if clip.captions else "" for clip in clips]
+        kinds = [clip.label or caption for clip, caption in zip(clips, first_captions)]
         count = Counter(kinds)
         weight = np.array([count[kind] ** -config.balance for kind in kinds])
         self.weight = weight / weight.sum()
         self.num_steps = np.array([min(len(clip.codes) // info.codes_per_step, config.max_steps) for clip in clips])
-        self.is_cyclic = [any(word in CYCLIC_WORDS for word in clip.captions[0].lower().split()) for clip in clips]
+        self.is_cyclic = [not CYCLIC_WORDS.isdisjoint(caption.lower().split()) for caption in first_captions]
 
     def draw(self, rng: np.random.Generator) -> tuple[list[str], list[list[int]]]:
         """A batch of clips of about one length: little of a batch is then padding."""

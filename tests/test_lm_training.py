@@ -1,0 +1,250 @@
+"""Training a language model: what is drawn, what stays frozen, and that a killed run ends like one never killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kinalign.data.tokens import TokenizedClip, TokensInfo
+from kinalign.errors import ConfigError, DataError
+from kinalign.lm.model import LMConfig, MotionLM, Sampling
+from kinalign.lm.train import ExampleSampler, LMTraining, build_lm, freeze_words, train_lm
+from kinalign.training import Optimization
+
+INFO = TokensInfo(num_codes=16, codes_per_step=2, frames_per_step=4, fps=20.0, tokenizer_sha256="ab")
+TINY = LMTraining(
+    network=LMConfig(width=16, feed_forward_width=32, encoder_layers=1, decoder_layers=1, heads=2, dropout=0.1),
+    optimization=Optimization(steps=12, learning_rate=3e-3, warmup_steps=2, log_every=1, checkpoint_every=5),
+    batch_size=4,
+    max_steps=20,
+    word_vectors="random",
+)
+
+
+def tokenized(name: str, num_steps: int, caption: str, *, code: int = 0, label: str = "") -> TokenizedClip:
+    """A clip that says `code` of each group over and over, and the number of its step in the second group."""
+    codes = np.array([(code, 8 + step % 8) for step in range(num_steps)]).ravel()
+    return TokenizedClip(name, codes, (caption,), "made up", "train", label)
+
+
+def clips() -> list[TokenizedClip]:
+    return [
+        tokenized("a", 12, "a person frobs", code=1),
+        tokenized("b", 12, "somebody grutches twice", code=2),
+        tokenized("c", 30, "a person walks around", code=3),
+        tokenized("d", 3, "someone zibbles", code=4),
+    ]
+
+
+def sampler_of(rows: list[TokenizedClip], **settings: Any) -> ExampleSampler:
+    config = replace(TINY, **settings)
+    return ExampleSampler(rows, INFO, build_lm(rows, INFO, config), config)
+
+
+def draws(sampler: ExampleSampler, number: int = 60) -> list[tuple[str, np.ndarray]]:
+    """(instruction, codes (N, Q)) of many batches."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(number):
+        instructions, answers = sampler.draw(rng)
+        rows += [(text, sampler.vocab.ids_to_codes(ids).reshape(-1, 2)) for text, ids in zip(instructions, answers)]
+    return rows
+
+
+# what is drawn
+
+
+def test_answers_are_the_codes_of_the_clip_that_the_instruction_names() -> None:
+    code_of = {"frobs": 1, "grutches": 2, "walks": 3, "zibbles": 4}
+    rows = draws(sampler_of(clips(), empty_share=0.0))
+    assert len(rows) == 240
+    for text, codes in rows:
+        (word,) = [word for word in code_of if word in text]
+        assert set(codes[:, 0]) == {code_of[word]}
+
+
+def test_a_long_clip_gives_whole_windows_of_it() -> None:
+    rows = [codes for text, codes in draws(sampler_of(clips(), empty_share=0.0, crop_share=0.0)) if "walks" in text]
+    assert {len(codes) for codes in rows} == {20}
+    starts = {codes[0, 1] for codes in rows}
+    assert len(starts) > 4
+    assert all((np.diff(codes[:, 1]) % 8 == 1).all() for codes in rows)
+
+
+def test_parts_are_taken_of_what_repeats_itself_only() -> None:
+    rows = draws(sampler_of(clips(), empty_share=0.0, crop_share=1.0))
+    lengths = {word: {len(codes) for text, codes in rows if word in text} for word in ("frobs", "grutches", "walks")}
+    assert lengths["frobs"] == lengths["grutches"] == {12}
+    assert min(lengths["walks"]) >= 8
+    assert len(lengths["walks"]) > 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_instructions_is_empty(share: float) -> None:
+    texts = [text for text, _ in draws(sampler_of(clips(), empty_share=share), 250)]
+    assert np.mean([text == "" for text in texts]) == pytest.approx(share, abs=0.065)  # 4 sigma of 1000 draws
+
+
+@pytest.mark.parametrize(("balance", "share"), [(0.0, 1 / 10), (1.0, 1 / 2)])
+def test_rare_labels_are_drawn_more_often_as_far_as_asked(balance: float, share: float) -> None:
+    rows = [tokenized(f"{i}", 12, "a person frobs", code=1, label="frob") for i in range(9)]
+    rows.append(tokenized("rare", 12, "a person zibbles", code=4, label="zibble"))
+    codes = [codes[0, 0] for _, codes in draws(sampler_of(rows, balance=balance), 250)]
+    assert np.mean(np.array(codes) == 4) == pytest.approx(share, abs=0.065)  # 4 sigma of 1000 draws
+
+
+def test_a_batch_has_clips_of_about_one_length() -> None:
+    sampler, rng = sampler_of(clips(), crop_share=0.0), np.random.default_rng(0)
+    for _ in range(30):
+        lengths = [len(ids) for ids in sampler.draw(rng)[1]]
+        assert max(lengths) <= 1.5 * min(lengths)
+
+
+def test_the_same_generator_draws_the_same() -> None:
+    first, second = (sampler_of(clips()).draw(np.random.default_rng(3)) for _ in range(2))
+    assert first == second
+
+
+# the model
+
+
+def test_words_of_the_captions_and_extra_ones_are_known() -> None:
+    model = build_lm(clips(), INFO, TINY, extra_words={"saunters"})
+    for word in ("frobs", "grutches", "zibbles", "saunters"):
+        assert model.text_tokenizer.tokenize(word) == [word]
+
+
+def test_the_seed_makes_the_model() -> None:
+    first, second = (build_lm(clips(), INFO, TINY).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = build_lm(clips(), INFO, replace(TINY, optimization=replace(TINY.optimization, seed=1)))
+    assert not torch.equal(other.t5.shared.weight, first["t5.shared.weight"])
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_words_stay_where_they_are_frozen_and_codes_always_learn(is_frozen: bool, tmp_path: Path) -> None:
+    config = replace(TINY, freeze_words=is_frozen)
+    before = build_lm(clips(), INFO, config).t5.shared.weight.detach()
+    model = train_lm(clips(), INFO, config, folder=tmp_path)
+    after = model.t5.shared.weight.detach()
+    words, codes = slice(model.vocab.num_text), slice(model.vocab.num_text, model.vocab.end_id)
+    assert torch.equal(before[words], after[words]) == is_frozen
+    assert not (before[codes] == after[codes]).all(1).any()
+
+
+def test_freezing_takes_the_gradient_of_words_and_of_nothing_else() -> None:
+    model, frozen = (build_lm(clips(), INFO, TINY).eval() for _ in range(2))
+    freeze_words(frozen)
+    answer = [model.vocab.codes_to_ids([1, 9]).tolist()]
+    for each in (model, frozen):
+        each.loss(["a person frobs"], answer).backward()
+    num_text = model.vocab.num_text
+    for (name, weight), other in zip(model.named_parameters(), frozen.parameters()):
+        assert weight.grad is not None
+        assert other.grad is not None
+        if name == "t5.shared.weight":
+            assert torch.equal(weight.grad[num_text:], other.grad[num_text:])
+            assert not other.grad[:num_text].any()
+            assert weight.grad[:num_text].any()
+        else:
+            assert torch.equal(weight.grad, other.grad), name
+
+
+def test_what_was_trained_is_said(tmp_path: Path) -> None:
+    config = replace(
+        TINY,
+        network=replace(TINY.network, width=32, dropout=0.0),
+        optimization=Optimization(steps=120, learning_rate=1e-2, warmup_steps=5),
+        batch_size=8,
+        crop_share=0.0,
+        empty_share=0.0,
+    )
+    rows = [clips()[0], clips()[1], clips()[3]]
+    model = train_lm(rows, INFO, config, folder=tmp_path)
+    prompts = ["a person frobs", "somebody grutches twice", "someone zibbles"]
+    answers = model.generate(
+        prompts, generator=torch.Generator().manual_seed(0), sampling=Sampling(temperature=0), max_steps=20
+    )
+    for row, (ids,) in zip(rows, answers):
+        assert set(model.vocab.ids_to_codes(ids)[::2]) == set(row.codes[::2])
+
+
+# a run
+
+
+TRAIN = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[1])
+torch.set_num_threads(1)
+from test_lm_training import INFO, LONGER, clips
+from kinalign.lm.train import train_lm
+train_lm(clips(), INFO, LONGER, folder=sys.argv[2])
+"""
+LONGER = replace(TINY, optimization=replace(TINY.optimization, steps=80, checkpoint_every=10))
+
+
+def test_a_run_ended_by_kill_9_ends_like_one_never_killed(tmp_path: Path) -> None:
+    whole = train_lm(clips(), INFO, LONGER, folder=tmp_path / "whole")
+
+    command = [sys.executable, "-c", TRAIN, str(Path(__file__).parent), str(tmp_path / "killed")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    log, deadline = tmp_path / "killed" / "metrics.jsonl", time.monotonic() + 60
+    while not (log.exists() and log.read_text().count("\n") >= 13) and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() != 0
+    assert 13 <= log.read_text().count("\n") < 80
+
+    resumed = train_lm(clips(), INFO, LONGER, folder=tmp_path / "killed")
+    assert log.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    files = [model.save_pretrained(tmp_path / name) for model, name in ((whole, "a"), (resumed, "b"))]
+    assert (files[0] / "model.safetensors").read_bytes() == (files[1] / "model.safetensors").read_bytes()
+
+
+def test_a_trained_model_comes_back(tmp_path: Path) -> None:
+    model = train_lm(clips(), INFO, TINY, folder=tmp_path / "run")
+    back = MotionLM.from_pretrained(model.save_pretrained(tmp_path / "lm"))
+    answers = [m.generate(["a person frobs"], generator=torch.Generator().manual_seed(0)) for m in (model, back)]
+    assert answers[0] == answers[1]
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
+    train_lm(clips(), INFO, TINY, folder=tmp_path)
+    with pytest.raises(ConfigError, match=r"balance is 0\.5 there and 1\.0 here"):
+        train_lm(clips(), INFO, replace(TINY, balance=1.0), folder=tmp_path)
+
+
+def test_no_clips_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no tokenized clip to train on"):
+        train_lm([], INFO, TINY, folder=tmp_path)
+
+
+def test_a_clip_that_nothing_is_said_of_is_refused(tmp_path: Path) -> None:
+    silent = replace(clips()[0], captions=())
+    with pytest.raises(DataError, match="clip 'a' has no caption"):
+        train_lm([silent], INFO, TINY, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"balance": 1.5}, r"balance=1\.5 must be in \[0, 1\]"),
+        ({"empty_share": -0.1}, r"empty_share=-0\.1 must be in \[0, 1\] \(--empty-share\)"),
+        ({"crop_share": float("nan")}, "crop_share=nan must be"),
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"max_steps": 0}, r"max_steps=0 must be at least 1 \(--max-steps\)"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(TINY, **settings)  # type: ignore[arg-type]
