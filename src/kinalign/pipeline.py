@@ -19,6 +19,8 @@ from kinalign.lm.instructions import prompt_instruction
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
+from kinalign.render.player import write_player
+from kinalign.render.video import write_video
 from kinalign.run import progress, read_json, write_json
 from kinalign.tokenizer.commands import is_unmirrored, tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
@@ -248,6 +250,8 @@ class Generate:
     """Length of the motions; the model chooses where it is left out."""
     formats: tuple[FileFormat, ...] = ("mp4", "png", "bvh", "html")
     """What to write of each motion; html is one page with all candidates of a prompt."""
+    size: int = 384
+    """Pixels of a side of mp4, webm and gif."""
     model: Path | None = None
     """Model folder; the shipped model where it is left out."""
     threads: int = 1
@@ -301,10 +305,13 @@ def _write(motions: Sequence[Motion], config: Generate, *, stem: str) -> list[Pa
     files = []
     for number, motion in enumerate(motions, start=1):
         name = f"{stem}-{number}" if len(motions) > 1 else stem
-        files += [motion.save(config.out / f"{name}.{suffix}") for suffix in config.formats if suffix != "html"]
+        for suffix in config.formats:
+            path = config.out / f"{name}.{suffix}"
+            if suffix in ("mp4", "webm", "gif"):
+                files.append(write_video(motion, path, size=config.size))
+            elif suffix != "html":
+                files.append(motion.save(path))
     if "html" in config.formats:
-        from kinalign.render.player import write_player
-
         page = config.out / f"{stem}.html"
         write_player(motions, page)
         files.append(page)

@@ -179,6 +179,32 @@ def train_tokenizer(clips: Sequence[Clip], config: TokenizerTraining, *, folder:
     return MotionTokenizer(TokenizerConfig(config.network, heading=config.heading), network, stats, skeleton)
 
 
+def refine_decoder(
+    tokenizer: MotionTokenizer, clips: Sequence[Clip], config: TokenizerTraining, *, folder: str | Path
+) -> MotionTokenizer:
+    """Go on training a tokenizer's decoder alone, in place; returns the tokenizer.
+
+    Codes stay what they are, so a language model that speaks them still fits. `config.network` must be the tokenizer's.
+    """
+    if config.network != tokenizer.config.network or config.heading != tokenizer.config.heading:
+        raise ConfigError("the settings are of another network or heading than the tokenizer's; take its config.json's")
+    run = RunFolder.open(folder, config)
+    network, stats = tokenizer.network, tokenizer.stats
+    features = _all_features(clips, config, tokenizer.skeleton)
+    sampler = WindowSampler([TrainingClip(torch.from_numpy(stats.normalize(f)), s) for f, s in features], config)
+    mean, std = torch.from_numpy(stats.mean), torch.from_numpy(stats.std)
+
+    def terms_of(draw: Draw) -> dict[str, Tensor]:
+        batch = sampler.draw(draw.rng)
+        with torch.no_grad():
+            codes = network.encode(batch)
+        nothing = batch.new_zeros(())
+        return reconstruction_losses(network.decode(codes), batch, nothing, mean=mean, std=std, weights=config.weights)
+
+    optimize(run, network.decoder, terms_of, config.optimization)
+    return tokenizer
+
+
 def _all_features(clips: Sequence[Clip], config: TokenizerTraining, skeleton: Skeleton) -> list[tuple[np.ndarray, str]]:
     shortest = min(config.windows)
     for clip in clips:
