@@ -21,7 +21,7 @@ from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
 from kinalign.render.player import write_player
 from kinalign.render.video import write_video
-from kinalign.run import progress, read_json, write_json
+from kinalign.run import progress, read_json, write_atomically, write_json
 from kinalign.tokenizer.commands import is_unmirrored, tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 
@@ -131,12 +131,34 @@ class TextToMotion:
         return steps, steps
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
-        """Write a model folder: config.json, tokenizer/ and lm/. A model card, README.md, is the author's to write."""
+        """Write a model folder: config.json, tokenizer/, lm/, and a card, README.md, with what the model itself tells.
+
+        A card that is there already is left as it is: what a model was trained on and what it may be used for only its
+        author knows.
+        """
         folder = Path(folder)
         self.tokenizer.save_pretrained(folder / "tokenizer", dtype=dtype)
         self.lm.save_pretrained(folder / "lm", dtype=dtype)
         write_json(folder / "config.json", {"model": "TextToMotion", "tokenizer": "tokenizer", "lm": "lm"})
+        card = folder / "README.md"
+        if not card.exists():
+            write_atomically(card, lambda path: path.write_text(self.facts(), encoding="utf-8", newline="\n"))
         return folder
+
+    def facts(self) -> str:
+        """The part of a model card that the model itself tells."""
+        network, vocab, t5 = self.tokenizer.config.network, self.lm.vocab, self.lm.t5.config
+        sizes = [sum(p.numel() for p in module.parameters()) / 1e6 for module in (self.tokenizer.network, self.lm)]
+        per_step, per_second = network.codes_per_step, self.tokenizer.codes_per_second
+        return f"""# A text-to-motion model for Kinalign
+
+- Tokenizer: {sizes[0]:.1f} M weights; {per_step} codes of {network.codebook_size} per step, {per_second:g} a second.
+- Language model: T5, {sizes[1]:.1f} M weights, width {t5.d_model}, {t5.num_layers} + {t5.num_decoder_layers} layers.
+- Vocabulary: {vocab.num_text} text tokens, {vocab.num_codes} codes, start, end and mask.
+- Output: {self.tokenizer.skeleton.num_joints} joints in metres at {self.tokenizer.config.fps:g} frames per second, y up.
+
+Data, licence, tests and limits: not stated by the author.
+"""
 
     @staticmethod
     def from_pretrained(folder: str | Path | None = None) -> TextToMotion:
