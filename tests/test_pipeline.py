@@ -1,0 +1,346 @@
+"""From a sentence to files, with a tiny model of random weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kinalign.data.tokens import TokenizedClip, TokensInfo
+from kinalign.errors import CheckpointError, ConfigError, KinalignError, PromptError
+from kinalign.lm.model import LMConfig, MotionLM, Sampling
+from kinalign.lm.text import plain_tokenizer
+from kinalign.motion.features import FeatureStats, motion_to_features
+from kinalign.motion.motion import Motion
+from kinalign.motion.skeleton import HUMANML3D
+from kinalign.motion.synthetic import walking
+from kinalign.pipeline import Generate, TextToMotion, checked_prompt, generate, shipped_model, slug, tokenized
+from kinalign.run import read_json, write_json
+from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
+from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
+
+QUICK = ("npy", "bvh")
+FREE = Sampling(temperature=2.0, top_p=1.0, guidance=1.0)
+
+
+def tokenizer_of(*, codebook_size: int = 16) -> MotionTokenizer:
+    config = VQVAEConfig(
+        network="patches", width=16, code_dim=8, codebook_size=codebook_size, codes_per_step=2, quantizer="residual"
+    )
+    torch.manual_seed(0)
+    network = VQVAE(config)
+    network(torch.randn(8, 32, config.feature_width), generator=torch.Generator().manual_seed(0))
+    stats = FeatureStats.of(motion_to_features(walking(60), target_skeleton=HUMANML3D))
+    return MotionTokenizer(TokenizerConfig(config), network, stats, HUMANML3D)
+
+
+def lm_of(*, num_codes: int = 32, codes_per_step: int = 2) -> MotionLM:
+    torch.manual_seed(1)
+    config = LMConfig(width=16, feed_forward_width=32, encoder_layers=1, decoder_layers=1, heads=2, max_text_tokens=40)
+    tokenizer = plain_tokenizer(["a", "person", "walks", "waves", "jumps", "for", "seconds"])
+    return MotionLM.from_config(config, num_codes=num_codes, codes_per_step=codes_per_step, text_tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def model() -> TextToMotion:
+    return TextToMotion(lm_of(), tokenizer_of())
+
+
+@pytest.fixture(scope="module")
+def folder(model: TextToMotion, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model.save_pretrained(tmp_path_factory.mktemp("model"))
+
+
+def same(ours: list[Motion], theirs: list[Motion]) -> bool:
+    return len(ours) == len(theirs) and all(np.array_equal(a.joints, b.joints) for a, b in zip(ours, theirs))
+
+
+# Python
+
+
+def test_a_sentence_becomes_motions(model: TextToMotion) -> None:
+    motions = model("a person walks", num_candidates=3)
+    assert len(motions) == 3
+    for motion in motions:
+        assert motion.joints.shape[1:] == (22, 3)
+        assert 8 <= len(motion) <= 196
+        assert len(motion) % 4 == 0
+        assert (motion.fps, motion.caption) == (20.0, "a person walks")
+        assert motion.joints[..., 1].min() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_motions_whatever_else_is_asked_for(model: TextToMotion) -> None:
+    first = model("a person walks", num_candidates=3, seed=5)
+    assert same(model("a person walks", num_candidates=3, seed=5), first)
+    assert same(model("a person walks", num_candidates=2, seed=5), first[:2])
+    assert not same(model("a person walks", num_candidates=3, seed=6), first)
+    both = model.generate(["a person waves", "a person walks"], num_candidates=3, seed=5)
+    assert same(both[1].motions, first)
+    assert [generated.num_invalid for generated in both] == [0, 0]
+
+
+def test_white_space_around_a_prompt_says_nothing(model: TextToMotion) -> None:
+    assert same(model("  a person \n walks\t"), model("a person walks"))
+
+
+@pytest.mark.parametrize(("length_s", "num_frames"), [(0.4, 8), (1.0, 20), (1.09, 20), (3.0, 60), (9.8, 196)])
+def test_a_length_in_seconds_is_kept_to_a_step(length_s: float, num_frames: int, model: TextToMotion) -> None:
+    motions = model("a person walks", num_candidates=2, length_s=length_s)
+    assert [len(motion) for motion in motions] == [num_frames, num_frames]
+
+
+@pytest.mark.parametrize("length_s", [0.0, -1.0, 0.39, 9.9, 1000.0, float("nan"), float("inf")])
+def test_a_length_that_no_motion_has_is_refused(length_s: float, model: TextToMotion) -> None:
+    with pytest.raises(ConfigError, match=r"length_s=.* must be between 0\.4 and 9\.8 seconds \(--length-seconds\)"):
+        model("a person walks", length_s=length_s)
+
+
+def test_answers_that_are_no_motion_are_counted_and_not_repaired(model: TextToMotion) -> None:
+    (generated,) = model.generate(["a person walks"], num_candidates=20, sampling=FREE, constrained=False)
+    assert generated.num_invalid > 0
+    assert len(generated.motions) + generated.num_invalid == 20
+
+
+def test_no_prompts_give_nothing(model: TextToMotion) -> None:
+    assert model.generate([]) == []
+
+
+def test_no_candidates_are_refused(model: TextToMotion) -> None:
+    with pytest.raises(ConfigError, match=r"num_candidates=0 must be at least 1 \(--num-candidates\)"):
+        model("a person walks", num_candidates=0)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("", "the prompt '' says nothing"),
+        (" \n\t", "says nothing; describe what a person does"),
+        ("?!...", "says nothing"),
+        ("a person walks " * 10_000, "a prompt of 149999 characters is too long; at most 500"),
+        ("walks " * 40, "41 tokens .* too long: this model reads 40"),
+    ],
+    ids=["empty", "spaces", "marks", "10,000 words", "more tokens than the model reads"],
+)
+def test_a_prompt_that_cannot_be_spoken_is_refused(prompt: str, message: str, model: TextToMotion) -> None:
+    with pytest.raises(PromptError, match=message):
+        model(prompt)
+
+
+def test_prompts_of_any_language_and_sign_are_taken(model: TextToMotion) -> None:
+    for prompt in ("un homme marche", "人が歩く", "🚶 walks", "<motion_id_3> [PAD] a person walks", "{caption}"):
+        assert len(model(prompt, length_s=1.0)) == 1
+
+
+# folders
+
+
+def test_a_model_comes_back_as_it_was(model: TextToMotion, folder: Path) -> None:
+    back = TextToMotion.from_pretrained(folder)
+    assert same(back("a person walks", num_candidates=2, seed=3), model("a person walks", num_candidates=2, seed=3))
+
+
+def test_half_the_size_still_speaks(model: TextToMotion, folder: Path, tmp_path: Path) -> None:
+    half = model.save_pretrained(tmp_path, dtype=torch.float16)
+    sizes = [sum(f.stat().st_size for f in path.rglob("*.safetensors")) for path in (half, folder)]
+    assert sizes[0] < 0.7 * sizes[1]
+    assert len(TextToMotion.from_pretrained(half)("a person walks", length_s=1.0)[0]) == 20
+
+
+def without(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).unlink()
+
+
+def truncated(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:200])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without("config.json"), r"is no model folder: it has no config\.json \(--model\)"),
+        (lambda f: write_json(f / "config.json", {"model": "GPT"}), "holds something else than a whole model"),
+        (truncated("lm/model.safetensors"), r"lm.model\.safetensors cannot be read"),
+        (truncated("tokenizer/model.safetensors"), r"tokenizer.model\.safetensors cannot be read"),
+        (without("lm/config.json"), r"lm.config\.json cannot be read"),
+        (lambda f: tokenizer_of(codebook_size=32).save_pretrained(f / "tokenizer"), "they are of different models"),
+    ],
+)
+def test_a_folder_that_is_no_whole_model_is_refused(
+    spoil: Callable[[Path], object], message: str, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    spoil(tmp_path / "model")
+    with pytest.raises(CheckpointError, match=message):
+        TextToMotion.from_pretrained(tmp_path / "model")
+
+
+def test_a_tokenizer_alone_is_no_model(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds something else than a whole model"):
+        TextToMotion.from_pretrained(folder / "tokenizer")
+
+
+@pytest.mark.parametrize(("num_codes", "codes_per_step"), [(64, 2), (32, 1)])
+def test_a_language_model_of_another_codebook_is_refused(num_codes: int, codes_per_step: int) -> None:
+    lm = lm_of(num_codes=num_codes, codes_per_step=codes_per_step)
+    with pytest.raises(CheckpointError, match="they are of different models"):
+        TextToMotion(lm, tokenizer_of())
+
+
+def test_the_shipped_model_can_be_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINALIGN_MODEL", str(folder))
+    assert shipped_model() == folder
+    monkeypatch.setenv("KINALIGN_MODEL", str(tmp_path / "no"))
+    with pytest.raises(CheckpointError, match=r"no is no model folder"):
+        TextToMotion.from_pretrained()
+
+
+def test_codes_are_made_once_and_only_for_their_tokenizer(tmp_path: Path) -> None:
+    info = TokensInfo(num_codes=32, codes_per_step=2, frames_per_step=4, fps=20.0, tokenizer_sha256="ab")
+    clips = [TokenizedClip("a", np.array([3, 20]), ("a person walks",), "CMU", "train")]
+    assert [row.id for row in tokenized(tmp_path, info, lambda: clips)] == ["a"]
+
+    def never() -> list[TokenizedClip]:
+        raise AssertionError("they are there already")
+
+    assert [row.codes.tolist() for row in tokenized(tmp_path, info, never)] == [[3, 20]]
+    with pytest.raises(CheckpointError, match="holds codes of another tokenizer"):
+        tokenized(tmp_path, replace(info, tokenizer_sha256="cd"), never)
+
+
+# the command
+
+
+def settings(folder: Path, out: Path, *prompts: str, **others: object) -> Generate:
+    return replace(Generate(prompts, model=folder, out=out, formats=QUICK, length_seconds=1.0), **others)
+
+
+def test_files_of_every_prompt_and_candidate_are_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = generate(settings(folder, tmp_path, "a person walks", "Jumps, twice!", num_candidates=2, seed=4))
+    names = [f"{stem}-{n}.{s}" for stem in ("001-a-person-walks", "002-jumps-twice") for n in (1, 2) for s in QUICK]
+    assert [path.name for path in written] == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "prompts.json"])
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in written]
+    assert read_json(tmp_path / "prompts.json")["motions"][1] == {
+        "prompt": "Jumps, twice!",
+        "seed": 4,
+        "files": names[4:],
+    }
+    walks = TextToMotion.from_pretrained(folder)("a person walks", num_candidates=2, seed=4, length_s=1.0)
+    assert np.array_equal(Motion.load(written[0]).joints, walks[0].joints)
+    assert np.array_equal(Motion.load(written[2]).joints, walks[1].joints)
+
+
+def test_every_format_is_written(folder: Path, tmp_path: Path) -> None:
+    formats = ("mp4", "webm", "gif", "png", "bvh", "glb", "npy", "npz", "html")
+    written = generate(settings(folder, tmp_path, "a person walks", formats=formats, length_seconds=0.4))
+    assert [path.suffix[1:] for path in written] == [*formats]
+    beginnings = {path.suffix: path.read_bytes()[:12] for path in written}
+    assert beginnings[".png"].startswith(b"\x89PNG")
+    assert beginnings[".gif"].startswith(b"GIF8")
+    assert beginnings[".glb"].startswith(b"glTF")
+    assert beginnings[".mp4"][4:8] == b"ftyp"
+    assert beginnings[".webm"].startswith(b"\x1a\x45\xdf\xa3")
+    assert beginnings[".html"].lower().startswith(b"<!doctype")
+    assert len(Motion.load(tmp_path / "001-a-person-walks.bvh")) == 8
+
+
+def test_one_page_holds_all_candidates_of_a_prompt(folder: Path, tmp_path: Path) -> None:
+    written = generate(settings(folder, tmp_path, "a person walks", formats=("html",), num_candidates=3))
+    assert [path.name for path in written] == ["001-a-person-walks.html"]
+
+
+def test_prompts_come_from_a_file_too(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("\ufeffa person waves\n\n   \nа человек идёт\r\n", encoding="utf-8")
+    written = generate(settings(folder, tmp_path / "out", "a person walks", file=file, formats=("npy",)))
+    assert [path.name for path in written] == ["001-a-person-walks.npy", "002-a-person-waves.npy", "003-prompt.npy"]
+
+
+def test_candidates_of_a_prompt_do_not_depend_on_the_prompts_beside_it(folder: Path, tmp_path: Path) -> None:
+    alone = generate(settings(folder, tmp_path / "a", "a person walks", formats=("npy",)))
+    beside = generate(settings(folder, tmp_path / "b", "a person waves", "a person walks", formats=("npy",)))
+    assert alone[0].read_bytes() == beside[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "others", "error", "message"),
+    [
+        ((), {}, PromptError, "no prompt; give one in quotes"),
+        (("",), {}, PromptError, "the prompt '' says nothing"),
+        (("a person walks", "walks " * 10_000), {}, PromptError, "a prompt of 59999 characters is too long"),
+        (("a person walks", "walks " * 40), {}, PromptError, r"\d+ tokens .* too long"),
+        (("a person walks",), {"formats": ()}, ConfigError, "formats is empty; name one or more of mp4"),
+        (("a person walks",), {"length_seconds": 0.0}, ConfigError, r"length_s=0\.0 must be between"),
+        (("a person walks",), {"length_seconds": 1000.0}, ConfigError, r"length_s=1000\.0 must be between"),
+        (("a person walks",), {"num_candidates": 0}, ConfigError, "num_candidates=0"),
+        (("a person walks",), {"temperature": -1.0}, ConfigError, r"temperature=-1\.0 must be"),
+        (("a person walks",), {"top_p": 0.0}, ConfigError, r"top_p=0\.0 must be"),
+        (("a person walks",), {"guidance": 0.0}, ConfigError, r"guidance=0\.0 must be"),
+        (("a person walks",), {"model": Path("no/such/model")}, CheckpointError, "is no model folder"),
+        (("a person walks",), {"file": Path("no/such/file")}, PromptError, "cannot read the prompts in"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    prompts: tuple[str, ...],
+    others: dict[str, object],
+    error: type[KinalignError],
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(error, match=message):
+        generate(settings(folder, tmp_path / "out", *prompts, **others))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_prompts_that_is_no_text_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes(b"\xff\xfe\x00walks")
+    with pytest.raises(PromptError, match=r"prompts\.txt as text"):
+        generate(settings(folder, tmp_path / "out", file=tmp_path / "prompts.txt"))
+
+
+def test_an_empty_file_of_prompts_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\n \n")
+    with pytest.raises(PromptError, match="no prompt"):
+        generate(settings(folder, tmp_path / "out", file=tmp_path / "prompts.txt"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file is in the way")
+    with pytest.raises(KinalignError, match=r"cannot write .*; choose a folder that you may write to"):
+        generate(settings(folder, tmp_path / "out", "a person walks"))
+
+
+# names and prompts
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("A person walks, then kicks twice.", "a-person-walks-then-kicks-twice"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("人が歩く", "prompt"),
+        ("w" * 100, "w" * 40),
+        ("a person walks slowly forward and then - turns", "a-person-walks-slowly-forward-and-then-t"),
+    ],
+)
+def test_a_prompt_becomes_a_short_plain_name(prompt: str, name: str) -> None:
+    assert slug(prompt) == name
+
+
+def test_a_checked_prompt_is_one_line() -> None:
+    assert checked_prompt(" a\tperson \n walks ") == "a person walks"
+    assert checked_prompt("x" * 500) == "x" * 500
+
+
+def test_a_model_folder_is_read_by_people_and_programs(folder: Path) -> None:
+    assert json.loads((folder / "config.json").read_text())["model"] == "TextToMotion"
+    assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pt")) + list(folder.rglob("*.pkl"))
