@@ -155,7 +155,7 @@ class TextToMotion:
 - Tokenizer: {sizes[0]:.1f} M weights; {per_step} codes of {network.codebook_size} per step, {per_second:g} a second.
 - Language model: T5, {sizes[1]:.1f} M weights, width {t5.d_model}, {t5.num_layers} + {t5.num_decoder_layers} layers.
 - Vocabulary: {vocab.num_text} text tokens, {vocab.num_codes} codes, start, end and mask.
-- Output: {self.tokenizer.skeleton.num_joints} joints in metres at {self.tokenizer.config.fps:g} frames per second, y up.
+- Output: {self.tokenizer.skeleton.num_joints} joints in metres, {self.tokenizer.config.fps:g} frames per second, y up.
 
 Data, licence, tests and limits: not stated by the author.
 """
