@@ -357,7 +357,6 @@ def _sample(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
     # a token stays while those before it have less than top_p together, so the likeliest always stays
     ranked = ranked * (ranked.cumsum(-1) - ranked < sampling.top_p)
     reached = ranked.cumsum(-1)
+    # a chance below 1 stays below the last of them, in float32 too
     chosen = (reached <= chances[:, None] * reached[:, -1:]).sum(-1, keepdim=True)
-    # rounding can carry a chance near 1 past the last that stayed
-    last = (ranked > 0).sum(-1, keepdim=True) - 1
-    return places.gather(-1, torch.minimum(chosen, last)).squeeze(-1)
+    return places.gather(-1, chosen).squeeze(-1)
