@@ -40,10 +40,10 @@ def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} holds more than tensors, or is no checkpoint, and is not opened, because reading it could run code "
-            "in it; save its state_dict alone with the program that made it"
+            f"{path} holds more than tensors, or is no checkpoint, and is not opened, because reading it could run "
+            "code in it; save its state_dict alone with the program that made it"
         ) from error
-    except Exception as error:  # the reader meets damaged bytes with whatever they lead to: KeyError, UnicodeDecodeError
+    except Exception as error:  # damaged bytes lead to anything: KeyError, UnicodeDecodeError, AssertionError
         raise CheckpointError(f"{path} cannot be read ({error}); it is cut short or damaged") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
