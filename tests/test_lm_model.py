@@ -174,7 +174,7 @@ def test_constrained_answers_are_motions(guidance: float, codes_per_step: int, m
         model,
         PROMPTS,
         num_candidates=6,
-        sampling=Sampling(temperature=3.0, top_p=1.0, guidance=guidance),
+        sampling=Sampling(temperature=10.0, top_p=1.0, guidance=guidance),
         min_steps=min_steps,
         max_steps=max_steps,
     )
