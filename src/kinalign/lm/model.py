@@ -107,7 +107,7 @@ class MotionLM(nn.Module):
             num_decoder_layers=config.decoder_layers,
             num_heads=config.heads,
             dropout_rate=config.dropout,
-            feed_forward_proj="gated-gelu",
+            feed_forward_proj="relu",
             pad_token_id=text_tokenizer.pad_token_id,
             eos_token_id=text_tokenizer.eos_token_id,
         )

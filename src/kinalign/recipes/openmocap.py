@@ -47,9 +47,9 @@ TOKENIZER = TokenizerTraining(
 )
 
 LANGUAGE_MODEL = LMTraining(
-    network=LMConfig(width=256, feed_forward_width=768, encoder_layers=4, decoder_layers=4, heads=4),
+    network=LMConfig(width=256, feed_forward_width=1024, encoder_layers=4, decoder_layers=4, heads=4),
     optimization=Optimization(
-        steps=3000, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), checkpoint_every=200
+        steps=3600, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), checkpoint_every=200
     ),
     balance=0.5,
     crop_share=0.5,
