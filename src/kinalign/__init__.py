@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kinalign.data.build import load_dataset
+    from kinalign.data.dataset import load_dataset
     from kinalign.data.openmocap import load_openmocap
     from kinalign.errors import KinalignError
     from kinalign.motion.features import FeatureLayout, FeatureStats, features_to_motion, motion_to_features
@@ -49,7 +49,7 @@ _HOMES = {
     "Skeleton": "kinalign.motion.skeleton",
     "TextToMotion": "kinalign.pipeline",
     "features_to_motion": "kinalign.motion.features",
-    "load_dataset": "kinalign.data.build",
+    "load_dataset": "kinalign.data.dataset",
     "load_openmocap": "kinalign.data.openmocap",
     "motion_to_features": "kinalign.motion.features",
 }

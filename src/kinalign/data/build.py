@@ -27,7 +27,7 @@ import tyro
 from numpy.typing import NDArray
 
 from kinalign.data.captions import read_words
-from kinalign.data.dataset import CLIPS, FORMAT, MANIFEST, load_dataset, sha256_of, write_arrays, write_stats
+from kinalign.data.dataset import CLIPS, FORMAT, MANIFEST, sha256_of, write_arrays, write_stats
 from kinalign.data.mirror_text import mirror_caption, mirror_label
 from kinalign.data.records import Clip, Split
 from kinalign.data.takes import Take, read_take, takes_of, with_words
@@ -36,8 +36,6 @@ from kinalign.motion.features import FeatureStats, motion_to_features, uniform_s
 from kinalign.motion.motion import FPS
 from kinalign.motion.skeleton import HUMANML3D, KIT
 from kinalign.run import config_to_json, progress, read_json, write_atomically, write_json
-
-__all__ = ["BuildConfig", "build", "load_dataset"]
 
 TAKES_PER_SHARD = 64
 """What a kill can cost: at most this many takes of each worker are done again."""
