@@ -30,7 +30,7 @@ MAX_PROMPT_CHARACTERS = 500
 MAX_LENGTH_S = 9.8
 """196 frames, the longest clip of the field's training data."""
 
-DEFAULT_SAMPLING = Sampling(temperature=0.8, top_p=0.95, guidance=2.0)
+DEFAULT_SAMPLING = Sampling(temperature=1.0, top_p=1.0, guidance=2.0)
 
 
 class Generated(NamedTuple):

@@ -133,8 +133,11 @@ def phrase(clip: Words, rng: np.random.Generator, *, mirrored: bool = False) -> 
     A quarter are the clip's own captions; the others are drawn from its actions' patterns. A clip whose label
     or style the table does not know speaks only through its captions; raises DataError where it has none.
 
-    >>> phrase(Clip("a", motion, ("a person squats",), "HDM05", "", "train", label="squat1Reps"), rng)
-    'the woman does a single deep squat'
+    >>> from kinalign.data.records import Clip
+    >>> from kinalign.motion.synthetic import walking
+    >>> clip = Clip("a", walking(), ("a person squats",), "HDM05", "", "train", label="squat1Reps")
+    >>> phrase(clip, np.random.default_rng(5))
+    'show me a man performing a deep squat'
     """
     language = load_language()
     meaning, style = meaning_of(clip), language.styles.get(clip.style or "plain")

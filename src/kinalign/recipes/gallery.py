@@ -150,7 +150,7 @@ def is_there(see: dict[str, Any], motion: Motion, judge: NearestClips) -> bool:
 
 
 def _counts_as(see: dict[str, Any], label: Label) -> bool:
-    if label.action not in ACTIONS[see["action"]]:
+    if label.action not in ACTIONS.get(see["action"], (see["action"],)):
         return False
     if see["action"] not in SIDED or "side" not in see:
         return True

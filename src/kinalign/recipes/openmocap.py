@@ -2,7 +2,10 @@
 
     python -m kinalign.recipes.openmocap --out runs/openmocap
 
-Stopped and started again it goes on where it was.
+Two quiet CPU cores, about 75 minutes: 35 for the tokenizer, 40 for the language model. On the test split the tokenizer
+promises an MPJPE of 76 mm on CMU, 56 on HDM05, 50 on Bandai1 and 23 on Bandai2; the whole promises that the action is
+there in 74 % of motions for the gallery's prompts in the data's wording and in 23 % for those in new wordings. Stopped
+and started again it goes on where it was.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from kinalign.lm.train import LMTraining, train_lm
 from kinalign.pipeline import TextToMotion, tokenized
 from kinalign.tokenizer.commands import tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
-from kinalign.tokenizer.train import TokenizerTraining, train_tokenizer
+from kinalign.tokenizer.train import TokenizerTraining, refine_decoder, train_tokenizer
 from kinalign.tokenizer.vqvae import VQVAEConfig
 from kinalign.training import Optimization
 
@@ -45,6 +48,14 @@ TOKENIZER = TokenizerTraining(
     continuous_steps=100,
     optimization=Optimization(steps=2700, learning_rate=1e-3, checkpoint_every=100),
 )
+
+DECODER = replace(
+    TOKENIZER,
+    source_shares=(("CMU", 0.3), ("CMU8", 0.05), ("HDM05", 0.22), ("Bandai1", 0.18), ("Bandai2", 0.25)),
+    continuous_steps=0,
+    optimization=Optimization(steps=1000, learning_rate=6e-4, checkpoint_every=500),
+)
+"""The decoder goes on alone, on more of the small sources; the codes stay what they are."""
 
 LANGUAGE_MODEL = LMTraining(
     network=LMConfig(width=256, feed_forward_width=1024, encoder_layers=4, decoder_layers=4, heads=4),
@@ -73,8 +84,11 @@ def train(recipe: Recipe) -> Path:
     torch.set_num_threads(recipe.threads)
     folder = recipe.out / "tokenizer-model"
     if not (folder / "config.json").exists():
-        trained = train_tokenizer(load_openmocap(split="train"), TOKENIZER, folder=recipe.out / "tokenizer")
-        trained.save_pretrained(folder, dtype=torch.float16)
+        clips = load_openmocap(split="train")
+        trained = train_tokenizer(clips, TOKENIZER, folder=recipe.out / "tokenizer")
+        refine_decoder(trained, clips, DECODER, folder=recipe.out / "decoder").save_pretrained(
+            folder, dtype=torch.float16
+        )
     # read back, so that the language model learns the codes of the weights as they are stored
     tokenizer = MotionTokenizer.from_pretrained(folder)
     info = tokens_info(tokenizer, folder)
@@ -83,10 +97,10 @@ def train(recipe: Recipe) -> Path:
         # begun two frames later too: the codes of a step depend on where it begins
         return tokenize_clips(tokenizer, load_openmocap(split="train", cut_events=True), starts=(0, 2))
 
-    clips = tokenized(recipe.out / "tokens", info, tokenize)
+    rows = tokenized(recipe.out / "tokens", info, tokenize)
     optimization = replace(LANGUAGE_MODEL.optimization, steps=recipe.lm_steps)
     settings = replace(LANGUAGE_MODEL, optimization=optimization)
-    lm = train_lm(clips, info, settings, folder=recipe.out / "lm", extra_words=words_of_motion())
+    lm = train_lm(rows, info, settings, folder=recipe.out / "lm", extra_words=words_of_motion())
     return TextToMotion(lm, tokenizer).save_pretrained(recipe.out / "model", dtype=torch.float16)
 
 
