@@ -3,8 +3,8 @@
     python -m kinalign.recipes.gallery --out docs/gallery
 
 Two judges count. One is a program: the real clips nearest to a motion say what it is, and its path says where it went;
-how often that program is right about real clips that it does not know is measured first and printed. The other is a
-person who looks at the sheets and writes what is seen into by_eye.json, prompt id -> eight times 0 or 1.
+how often that program is right about real clips that it does not know is measured first and printed. The other is
+whoever looks at the sheets and writes what is seen into by_eye.json, prompt id -> eight times 0 or 1.
 """
 
 from __future__ import annotations
