@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -62,7 +63,7 @@ def transformers_generate(model: TextToMotion, num_tokens: int) -> None:
     )
 
 
-def best_s(work, *, repeats: int = 3) -> float:  # type: ignore[no-untyped-def]
+def best_s(work: Callable[[], object], *, repeats: int = 3) -> float:
     """The quickest of several runs: the others were disturbed."""
     times = []
     for _ in range(repeats):

@@ -28,6 +28,7 @@ from kinalign.tokenizer.train import (
     TokenizerTraining,
     TrainingClip,
     WindowSampler,
+    refine_decoder,
     train_tokenizer,
     training_variants,
     upper_body_channels,
@@ -64,6 +65,24 @@ def clips() -> list[Clip]:
 
 
 # a run
+
+
+def test_a_refined_decoder_gives_motions_back_better_from_the_same_codes(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(clips(), TINY, folder=tmp_path / "whole")
+    motions = [c.motion for c in clips()]
+    codes = [tokenizer.encode(motion) for motion in motions]
+    before = evaluate_tokenizer(tokenizer, clips())["all"].mpjpe_mm
+    longer = replace(TINY, optimization=replace(TINY.optimization, steps=60))
+    refined = refine_decoder(tokenizer, clips(), longer, folder=tmp_path / "decoder")
+    assert all(np.array_equal(refined.encode(m), row) for m, row in zip(motions, codes))
+    assert evaluate_tokenizer(refined, clips())["all"].mpjpe_mm < before
+
+
+def test_a_decoder_is_refined_only_with_settings_of_its_own_network(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(clips(), TINY, folder=tmp_path / "whole")
+    other = replace(TINY, network=replace(TINY.network, width=32))
+    with pytest.raises(ConfigError, match="another network"):
+        refine_decoder(tokenizer, clips(), other, folder=tmp_path / "decoder")
 
 
 def test_it_learns_to_give_motions_back(tmp_path: Path) -> None:

@@ -343,6 +343,7 @@ class MotionLM(nn.Module):
                 raise CheckpointError(
                     f"{folder / WEIGHTS}: {name} is {tuple(tensor.shape)} and should be {tuple(own[name].shape)}"
                 )
+        # names were compared above: not strict lets only the tied ones be absent, which tie_weights fills
         t5.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
         t5.tie_weights()
         return model.eval()

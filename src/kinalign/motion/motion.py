@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,7 +42,7 @@ READERS = {
 }
 
 
-def _resolve(table: dict[str, str], path: Path, verb: str):  # type: ignore[no-untyped-def]
+def _resolve(table: dict[str, str], path: Path, verb: str) -> Any:
     suffix = path.suffix.lower()
     if suffix not in table:
         raise FormatError(f"cannot {verb} {path.name!r}: suffix {suffix!r} is unknown; use one of {', '.join(table)}")

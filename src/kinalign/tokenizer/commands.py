@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from kinalign.data.dataset import load_dataset
+from kinalign.data.dataset import load_dataset, sha256_of
 from kinalign.data.records import Clip
 from kinalign.data.tokens import TokenizedClip, TokensInfo, write_tokenized
 from kinalign.errors import ConfigError, InvalidCodes
@@ -92,7 +91,7 @@ def tokens_info(tokenizer: MotionTokenizer, folder: Path) -> TokensInfo:
         codes_per_step=tokenizer.codes_per_step,
         frames_per_step=tokenizer.frames_per_step,
         fps=tokenizer.config.fps,
-        tokenizer_sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        tokenizer_sha256=sha256_of(folder / WEIGHTS),
     )
 
 

@@ -160,7 +160,7 @@ def train_tokenizer(clips: Sequence[Clip], config: TokenizerTraining, *, folder:
     skeleton = skeleton_for(FeatureLayout.of_width(config.network.feature_width).num_joints)
     features = _all_features(clips, config, skeleton)
     stats = FeatureStats.of(np.concatenate([rows for rows, _ in features]))
-    sampler = WindowSampler([TrainingClip(torch.from_numpy(stats.normalize(f)), s) for f, s in features], config)
+    sampler = _sampler(features, stats, config)
     mean, std = torch.from_numpy(stats.mean), torch.from_numpy(stats.std)
 
     torch.manual_seed(config.optimization.seed)  # the initial weights
@@ -190,8 +190,7 @@ def refine_decoder(
         raise ConfigError("the settings are of another network or heading than the tokenizer's; take its config.json's")
     run = RunFolder.open(folder, config)
     network, stats = tokenizer.network, tokenizer.stats
-    features = _all_features(clips, config, tokenizer.skeleton)
-    sampler = WindowSampler([TrainingClip(torch.from_numpy(stats.normalize(f)), s) for f, s in features], config)
+    sampler = _sampler(_all_features(clips, config, tokenizer.skeleton), stats, config)
     mean, std = torch.from_numpy(stats.mean), torch.from_numpy(stats.std)
 
     def terms_of(draw: Draw) -> dict[str, Tensor]:
@@ -203,6 +202,12 @@ def refine_decoder(
 
     optimize(run, network.decoder, terms_of, config.optimization)
     return tokenizer
+
+
+def _sampler(
+    features: Sequence[tuple[np.ndarray, str]], stats: FeatureStats, config: TokenizerTraining
+) -> WindowSampler:
+    return WindowSampler([TrainingClip(torch.from_numpy(stats.normalize(f)), s) for f, s in features], config)
 
 
 def _all_features(clips: Sequence[Clip], config: TokenizerTraining, skeleton: Skeleton) -> list[tuple[np.ndarray, str]]:
