@@ -34,3 +34,7 @@ class PromptError(KinalignError):
 
 class InvalidCodes(KinalignError):
     """The language model's answer is no motion. It is counted, never repaired."""
+
+
+class EvaluationError(KinalignError):
+    """Numbers that cannot be given: too few samples, shapes that do not match, NaN, captions without words."""
