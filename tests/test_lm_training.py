@@ -16,7 +16,7 @@ import torch
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import ConfigError, DataError
 from kinalign.lm.model import LMConfig, MotionLM, Sampling
-from kinalign.lm.train import ExampleSampler, LMTraining, build_lm, freeze_words, train_lm
+from kinalign.lm.train import ExampleSampler, LMTraining, build_lm, train_lm
 from kinalign.training import Optimization
 
 INFO = TokensInfo(num_codes=16, codes_per_step=2, frames_per_step=4, fps=20.0, tokenizer_sha256="ab")
@@ -25,7 +25,7 @@ TINY = LMTraining(
     optimization=Optimization(steps=12, learning_rate=3e-3, warmup_steps=2, log_every=1, checkpoint_every=5),
     batch_size=4,
     max_steps=20,
-    word_vectors="random",
+    reader="none",
 )
 
 
@@ -116,9 +116,9 @@ def test_the_same_generator_draws_the_same() -> None:
 # the model
 
 
-def test_words_of_the_captions_and_extra_ones_are_known() -> None:
-    model = build_lm(clips(), INFO, TINY, extra_words={"saunters"})
-    for word in ("frobs", "grutches", "zibbles", "saunters"):
+def test_words_of_the_captions_and_of_the_phrasings_are_known() -> None:
+    model = build_lm(clips(), INFO, TINY)
+    for word in ("frobs", "grutches", "zibbles", "cartwheel"):
         assert model.text_tokenizer.tokenize(word) == [word]
 
 
@@ -127,35 +127,6 @@ def test_the_seed_makes_the_model() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
     other = build_lm(clips(), INFO, replace(TINY, optimization=replace(TINY.optimization, seed=1)))
     assert not torch.equal(other.t5.shared.weight, first["t5.shared.weight"])
-
-
-@pytest.mark.parametrize("is_frozen", [True, False])
-def test_words_stay_where_they_are_frozen_and_codes_always_learn(is_frozen: bool, tmp_path: Path) -> None:
-    config = replace(TINY, freeze_words=is_frozen)
-    before = build_lm(clips(), INFO, config).t5.shared.weight.detach()
-    model = train_lm(clips(), INFO, config, folder=tmp_path)
-    after = model.t5.shared.weight.detach()
-    words, codes = slice(model.vocab.num_text), slice(model.vocab.num_text, model.vocab.end_id)
-    assert torch.equal(before[words], after[words]) == is_frozen
-    assert not (before[codes] == after[codes]).all(1).any()
-
-
-def test_freezing_takes_the_gradient_of_words_and_of_nothing_else() -> None:
-    model, frozen = (build_lm(clips(), INFO, TINY).eval() for _ in range(2))
-    freeze_words(frozen)
-    answer = [model.vocab.codes_to_ids([1, 9]).tolist()]
-    for each in (model, frozen):
-        each.loss(["a person frobs"], answer).backward()
-    num_text = model.vocab.num_text
-    for (name, weight), other in zip(model.named_parameters(), frozen.parameters()):
-        assert weight.grad is not None
-        assert other.grad is not None
-        if name == "t5.shared.weight":
-            assert torch.equal(weight.grad[num_text:], other.grad[num_text:])
-            assert not other.grad[:num_text].any()
-            assert weight.grad[:num_text].any()
-        else:
-            assert torch.equal(weight.grad, other.grad), name
 
 
 def test_what_was_trained_is_said(tmp_path: Path) -> None:

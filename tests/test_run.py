@@ -19,9 +19,12 @@ from kinalign.run import (
     RunFolder,
     config_from_json,
     config_to_json,
+    load_strictly,
+    pack_rows,
     progress,
     read_json,
     read_tensors,
+    unpack_rows,
     write_atomically,
     write_json,
     write_tensors,
@@ -45,6 +48,30 @@ class Training:
 
 
 # files
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
+def test_rows_in_eight_bits_are_off_by_at_most_half_a_step_of_their_own(size: float) -> None:
+    table = size * torch.randn(20, 300, generator=torch.Generator().manual_seed(0)) * torch.arange(20)[:, None]
+    packed, scale = pack_rows(table)
+    assert packed.dtype == torch.int8
+    back = unpack_rows({"table": packed, "table.scale": scale, "other": table})
+    assert set(back) == {"table", "other"}
+    assert torch.equal(back["other"], table)
+    step = table.abs().amax(1, keepdim=True) / 127
+    assert ((back["table"] - table).abs() <= 0.501 * step).all()
+    assert torch.equal(back["table"][0], torch.zeros(300))
+
+
+def test_weights_of_another_network_are_refused_by_name_and_shape() -> None:
+    module = torch.nn.Linear(3, 2)
+    weight, bias = torch.ones(2, 3), torch.zeros(2)
+    with pytest.raises(CheckpointError, match=r"x does not fit this network: 1 tensors absent \(bias\) 1 tensors unknown"):
+        load_strictly(module, {"weight": weight, "mood": bias}, origin="x")
+    with pytest.raises(CheckpointError, match=r"x: weight has shape \(3, 2\); this network needs \(2, 3\)"):
+        load_strictly(module, {"weight": weight.T, "bias": bias}, origin="x")
+    load_strictly(module, {"weight": weight.half()}, origin="x", tied={"bias"})
+    assert torch.equal(module.weight, weight)
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

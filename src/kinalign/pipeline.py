@@ -150,10 +150,13 @@ class TextToMotion:
         network, vocab, t5 = self.tokenizer.config.network, self.lm.vocab, self.lm.t5.config
         sizes = [sum(p.numel() for p in module.parameters()) / 1e6 for module in (self.tokenizer.network, self.lm)]
         per_step, per_second = network.codes_per_step, self.tokenizer.codes_per_second
+        reader = self.lm.reader
+        reads = f"BERT, {reader.config.layers} layers, {len(reader.tokenizer)} tokens" if reader else "none"
         return f"""# A text-to-motion model for Kinalign
 
 - Tokenizer: {sizes[0]:.1f} M weights; {per_step} codes of {network.codebook_size} per step, {per_second:g} a second.
-- Language model: T5, {sizes[1]:.1f} M weights, width {t5.d_model}, {t5.num_layers} + {t5.num_decoder_layers} layers.
+- Reader: {reads}.
+- Language model: T5, {sizes[1]:.1f} M weights with the reader, width {t5.d_model}, {t5.num_layers} + {t5.num_decoder_layers} layers.
 - Vocabulary: {vocab.num_text} text tokens, {vocab.num_codes} codes, start, end and mask.
 - Output: {self.tokenizer.skeleton.num_joints} joints in metres, {self.tokenizer.config.fps:g} frames per second, y up.
 

@@ -16,7 +16,7 @@ import re
 import secrets
 import subprocess
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, Union, get_
 from kinalign.errors import CheckpointError, ConfigError, KinalignError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -104,6 +104,52 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({_reason(error)}); it is absent or cut short") from error
+
+
+def pack_rows(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix in 8 bits a weight and a scale (rows, 1) for each row, off by at most half a scale."""
+    import torch
+
+    scale = (tensor.float().abs().amax(1, keepdim=True) / 127).clamp(min=1e-12)
+    return (tensor.float() / scale).round().to(torch.int8), scale
+
+
+SCALE = ".scale"
+
+
+def unpack_rows(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Named tensors in which every matrix that pack_rows packed is a matrix of float32 again."""
+    return {
+        name: tensor.float() * tensors[name + SCALE] if name + SCALE in tensors else tensor
+        for name, tensor in tensors.items()
+        if not name.endswith(SCALE)
+    }
+
+
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], *, origin: str, tied: Collection[str] = ()
+) -> None:
+    """Load weights of the same names and shapes, cast to the module's types; CheckpointError names what differs.
+
+    `tied` names tensors that are others under a second name: they are not looked for.
+    """
+    own = {name: tensor for name, tensor in module.state_dict().items() if name not in tied}
+    absent, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if absent or extra:
+        raise CheckpointError(
+            f"{origin} does not fit this network: {_some('absent', absent)}{_some('unknown', extra)}".strip()
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise CheckpointError(
+                f"{origin}: {name} has shape {tuple(tensor.shape)}; this network needs {tuple(own[name].shape)}"
+            )
+    # names were compared above: not strict lets only the tied ones be absent
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}, strict=False)
+
+
+def _some(what: str, names: Sequence[str]) -> str:
+    return f"{len(names)} tensors {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}) " if names else ""
 
 
 class Checkpoint(NamedTuple):

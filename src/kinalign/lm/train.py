@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinalign.data.phrasings import phrase, spoken_words
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import ConfigError, DataError
 from kinalign.lm.instructions import instruct
 from kinalign.lm.model import LMConfig, MotionLM
-from kinalign.lm.text import minilm_text_side, plain_tokenizer
+from kinalign.lm.teach import teach_reader
+from kinalign.lm.text import minilm_reader, plain_tokenizer
 from kinalign.run import RunFolder
 from kinalign.training import Draw, Optimization, optimize
 
@@ -37,10 +38,12 @@ class LMTraining:
     """Examples of a batch."""
     max_steps: int = 49
     """Longest answer in steps of the tokenizer; a longer clip gives a window of this length."""
-    word_vectors: Literal["minilm", "random"] = "minilm"
-    """Where the vectors of words come from."""
-    freeze_words: bool = True
-    """Keep the vectors of words as they are, so that a word never trained on stays beside its synonyms."""
+    reader: Literal["minilm", "none"] = "minilm"
+    """Who reads instructions before T5's encoder; with none the vectors of words are learned from nothing."""
+    reader_teaching: Optimization = field(
+        default_factory=lambda: Optimization(steps=800, learning_rate=1e-4, betas=(0.9, 0.999))
+    )
+    """How the reader is taught which sentences mean the same, before the rest is trained."""
     balance: float = 0.5
     """How far rare labels are drawn more often: 0 by clips, 1 every label equally."""
     empty_share: float = 0.1
@@ -105,50 +108,26 @@ class ExampleSampler:
         return codes[start * self.info.codes_per_step : (start + length) * self.info.codes_per_step]
 
 
-def build_lm(
-    clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining, *, extra_words: Collection[str] = ()
-) -> MotionLM:
-    """A new language model for the codes of a tokenizer, with word vectors as the settings ask.
-
-    Words are those that training will speak, and `extra_words` that it will not.
-    """
-    captions = " ".join(caption for clip in clips for caption in clip.captions)
-    words = {*spoken_words(), *re.findall(r"[a-z]+", captions.lower()), *extra_words}
+def build_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining) -> MotionLM:
+    """A new language model for the codes of a tokenizer, with a reader as the settings ask."""
     torch.manual_seed(config.optimization.seed)
-    vectors = None
-    if config.word_vectors == "minilm":
-        text_tokenizer, vectors = minilm_text_side(config.network.width, corpus_words=words)
+    captions = " ".join(caption for clip in clips for caption in clip.captions)
+    words = {*re.findall(r"[a-z]+", captions.lower())}
+    if config.reader == "none":
+        reader, words = None, words | spoken_words()
     else:
-        text_tokenizer = plain_tokenizer(words)
-    model = MotionLM.from_config(
-        config.network, num_codes=info.num_codes, codes_per_step=info.codes_per_step, text_tokenizer=text_tokenizer
+        reader = minilm_reader(config.network.width, max_tokens=config.network.max_text_tokens)
+    return MotionLM.from_config(
+        config.network,
+        num_codes=info.num_codes,
+        codes_per_step=info.codes_per_step,
+        text_tokenizer=plain_tokenizer(words),
+        reader=reader,
     )
-    if vectors is not None:
-        with torch.no_grad():
-            model.t5.shared.weight[: len(vectors)] = vectors
-    return model
-
-
-def freeze_words(model: MotionLM) -> None:
-    """Let no gradient reach the vectors of text tokens; those of motion codes learn on."""
-
-    def keep_motion(gradient: Tensor) -> Tensor:
-        gradient = gradient.clone()
-        gradient[: model.vocab.num_text] = 0
-        return gradient
-
-    weight = model.t5.shared.weight
-    assert isinstance(weight, nn.Parameter)
-    weight.register_hook(keep_motion)
 
 
 def train_lm(
-    clips: Sequence[TokenizedClip],
-    info: TokensInfo,
-    config: LMTraining,
-    *,
-    folder: str | Path,
-    extra_words: Collection[str] = (),
+    clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining, *, folder: str | Path
 ) -> MotionLM:
     """Train on tokenized clips, or go on where the run in `folder` was stopped; returns the model.
 
@@ -157,10 +136,11 @@ def train_lm(
     run = RunFolder.open(folder, config)
     if not clips:
         raise DataError("no tokenized clip to train on; encode a train split first")
-    model = build_lm(clips, info, config, extra_words=extra_words)
-    if config.freeze_words:
-        freeze_words(model)
+    model = build_lm(clips, info, config)
     sampler = ExampleSampler(clips, info, model, config)
+    if model.reader is not None:
+        teaching = RunFolder.open(Path(folder) / "reader", config.reader_teaching)
+        teach_reader(model, clips, sampler.weight, config.reader_teaching, run=teaching)
 
     def terms_of(draw: Draw) -> dict[str, Tensor]:
         torch.manual_seed(int(draw.rng.integers(2**31)))  # dropout draws from torch's own generator

@@ -10,8 +10,6 @@ and started again it goes on where it was.
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +17,6 @@ import torch
 import tyro
 
 from kinalign.data.openmocap import load_openmocap
-from kinalign.data.records import data_root
 from kinalign.data.tokens import TokenizedClip
 from kinalign.lm.model import LMConfig
 from kinalign.lm.train import LMTraining, train_lm
@@ -58,11 +55,12 @@ DECODER = replace(
 """The decoder goes on alone, on more of the small sources; the codes stay what they are."""
 
 LANGUAGE_MODEL = LMTraining(
-    network=LMConfig(width=256, feed_forward_width=1024, encoder_layers=4, decoder_layers=4, heads=4),
+    network=LMConfig(width=256, feed_forward_width=1024, encoder_layers=1, decoder_layers=4, heads=4),
+    reader_teaching=Optimization(steps=1000, learning_rate=6e-5, betas=(0.9, 0.999), checkpoint_every=200),
     optimization=Optimization(
-        steps=3600, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), checkpoint_every=200
+        steps=6000, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), checkpoint_every=200
     ),
-    balance=0.5,
+    balance=0.75,
     crop_share=0.5,
 )
 
@@ -100,15 +98,8 @@ def train(recipe: Recipe) -> Path:
     rows = tokenized(recipe.out / "tokens", info, tokenize)
     optimization = replace(LANGUAGE_MODEL.optimization, steps=recipe.lm_steps)
     settings = replace(LANGUAGE_MODEL, optimization=optimization)
-    lm = train_lm(rows, info, settings, folder=recipe.out / "lm", extra_words=words_of_motion())
+    lm = train_lm(rows, info, settings, folder=recipe.out / "lm")
     return TextToMotion(lm, tokenizer).save_pretrained(recipe.out / "model", dtype=torch.float16)
-
-
-def words_of_motion() -> set[str]:
-    """Words of captions that people wrote for motions: they get vectors; nothing is learned from the captions."""
-    text = (data_root() / "captions" / "humanml3d_test.jsonl").read_text(encoding="utf-8")
-    captions = [caption for line in text.splitlines() for caption in json.loads(line)["captions"]]
-    return {word for caption in captions for word in re.findall(r"[a-z]+", caption.lower())}
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from torch import Tensor
 from kinalign.errors import CheckpointError
 from kinalign.motion.features import FeatureLayout, FeatureStats
 from kinalign.motion.skeleton import skeleton_for
-from kinalign.run import write_atomically
-from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig, load_strictly
+from kinalign.run import load_strictly, write_atomically
+from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 
 PREFIX = "vae."

@@ -7,7 +7,6 @@ order is recognised and refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +26,15 @@ from kinalign.motion.features import (
 )
 from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.skeleton import Skeleton, skeleton_for
-from kinalign.run import config_from_json, config_to_json, read_json, read_tensors, write_json, write_tensors
+from kinalign.run import (
+    config_from_json,
+    config_to_json,
+    load_strictly,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 
 Codes = NDArray[np.int64]
@@ -197,23 +204,3 @@ class MotionTokenizer:
         )
         skeleton = replace(skeleton_for(len(lengths)), bone_lengths=lengths)
         return MotionTokenizer(config, network, stats, skeleton)
-
-
-def load_strictly(module: torch.nn.Module, tensors: dict[str, Tensor], *, origin: str) -> None:
-    """Load weights of the same names and shapes, cast to the module's types; CheckpointError names what differs."""
-    own = module.state_dict()
-    absent, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    if absent or extra:
-        raise CheckpointError(
-            f"{origin} does not fit this network: {_some('absent', absent)}{_some('unknown', extra)}".strip()
-        )
-    for name, tensor in tensors.items():
-        if tensor.shape != own[name].shape:
-            raise CheckpointError(
-                f"{origin}: {name} has shape {tuple(tensor.shape)}; this network needs {tuple(own[name].shape)}"
-            )
-    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
-
-
-def _some(what: str, names: Sequence[str]) -> str:
-    return f"{len(names)} tensors {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}) " if names else ""
