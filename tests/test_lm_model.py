@@ -473,8 +473,16 @@ def remove_text_tokenizer(folder: Path) -> None:
             CheckpointError,
             r"has shape \(32, 16\); this network needs \(64, 16\)",
         ),
-        (change_json("t5.json", lambda s: s.update(num_layers=2)), CheckpointError, "does not fit this network: .* tensors absent"),
-        (change_tensors(lambda t: t.pop("t5.shared.weight")), CheckpointError, r"1 tensors absent \(t5\.shared\.weight\)"),
+        (
+            change_json("t5.json", lambda s: s.update(num_layers=2)),
+            CheckpointError,
+            "does not fit this network: .* tensors absent",
+        ),
+        (
+            change_tensors(lambda t: t.pop("t5.shared.weight")),
+            CheckpointError,
+            r"1 tensors absent \(t5\.shared\.weight\)",
+        ),
         (change_tensors(lambda t: t.update(mood=torch.ones(2))), CheckpointError, r"1 tensors unknown \(mood\)"),
         (remove_text_tokenizer, CheckpointError, "text_tokenizer is absent; it holds a text tokenizer"),
         (truncate("text_tokenizer/tokenizer.json"), CheckpointError, "text_tokenizer cannot be read"),

@@ -13,7 +13,7 @@ import torch
 
 from kinalign.data.phrasings import spoken_words
 from kinalign.data.tokens import TokenizedClip, TokensInfo
-from kinalign.errors import CheckpointError, DataError
+from kinalign.errors import CheckpointError
 from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.reader import Reader, ReaderConfig
 from kinalign.lm.teach import Lesson, Pupil, teach_reader
@@ -23,7 +23,9 @@ from kinalign.run import RunFolder, read_json, read_tensors, write_json
 from kinalign.training import Optimization
 
 INFO = TokensInfo(num_codes=16, codes_per_step=2, frames_per_step=4, fps=20.0, tokenizer_sha256="ab")
-CONFIG = LMConfig(width=16, feed_forward_width=32, encoder_layers=1, decoder_layers=1, heads=2, dropout=0.0, max_text_tokens=128)
+CONFIG = LMConfig(
+    width=16, feed_forward_width=32, encoder_layers=1, decoder_layers=1, heads=2, dropout=0.0, max_text_tokens=128
+)
 SIZES = ReaderConfig(width=24, feed_forward_width=32, layers=2, heads=2, max_tokens=128)
 LABELS = ("walk", "bow", "punch")
 
@@ -132,9 +134,15 @@ def test_a_lesson_tells_the_action_the_side_and_the_style_of_what_it_says() -> N
         assert lesson.answers["style"][style] == ("happy" if name == "bow" else "sad")
 
 
-def test_clips_that_nothing_is_known_of_cannot_teach() -> None:
-    with pytest.raises(DataError, match=r"no clip has a meaning .*--reader none"):
-        Lesson([clip("frob", source="made up")], np.ones(1))
+def test_clips_that_nothing_is_known_of_leave_a_reader_as_it_is(tmp_path: Path) -> None:
+    model, before = model_with_reader(), model_with_reader()
+    settings = Optimization(steps=3)
+    unknown = [clip("frob", source="made up")]
+    teach_reader(model, unknown, np.ones(1), settings, run=RunFolder.open(tmp_path, settings))
+    assert model.reader is not None
+    assert not any(weight.requires_grad for weight in model.reader.bert.parameters())
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.parameters(), before.parameters()))
+    assert len(Lesson([clip("bow"), *unknown], np.ones(2)).rows) == 1
 
 
 def test_a_taught_reader_tells_actions_apart_in_sentences_it_did_not_see(tmp_path: Path) -> None:

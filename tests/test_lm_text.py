@@ -93,7 +93,9 @@ def test_every_english_token_is_kept_and_no_other(package: Path) -> None:
 def test_a_reader_says_what_bert_says_whatever_was_left_out(package: Path) -> None:
     reader = minilm_reader(8, max_tokens=16).eval()
     text = "walk jumps zebra"
-    theirs = BertModel.from_pretrained(package).eval()(**AutoTokenizer.from_pretrained(package)(text, return_tensors="pt"))
+    theirs = BertModel.from_pretrained(package).eval()(
+        **AutoTokenizer.from_pretrained(package)(text, return_tensors="pt")
+    )
     batch = reader.tokenizer(text, return_tensors="pt")
     ours = reader.read(batch["input_ids"], batch["attention_mask"])
     assert torch.allclose(ours, theirs.last_hidden_state, atol=1e-6)

@@ -128,7 +128,8 @@ def test_sentences_hold_only_words_that_are_listed():
 
 
 @pytest.mark.parametrize(
-    "article", [r"\ban? an?\b", r"\ba (a|e|i)\w", r"\ban (?!heir|mma|nba)[^aeiou]", r"[{}|*()@]", r"  ", r"\bthey (is|walks)\b"]
+    "article",
+    [r"\ban? an?\b", r"\ba (a|e|i)\w", r"\ban (?!heir|mma|nba)[^aeiou]", r"[{}|*()@]", r"  ", r"\bthey (is|walks)\b"],
 )
 def test_sentences_are_clean(article):
     for label in ("walk", "walk-left", "bow", "guide", "bye"):

@@ -66,7 +66,9 @@ def test_rows_in_eight_bits_are_off_by_at_most_half_a_step_of_their_own(size: fl
 def test_weights_of_another_network_are_refused_by_name_and_shape() -> None:
     module = torch.nn.Linear(3, 2)
     weight, bias = torch.ones(2, 3), torch.zeros(2)
-    with pytest.raises(CheckpointError, match=r"x does not fit this network: 1 tensors absent \(bias\) 1 tensors unknown"):
+    with pytest.raises(
+        CheckpointError, match=r"x does not fit this network: 1 tensors absent \(bias\) 1 tensors unknown"
+    ):
         load_strictly(module, {"weight": weight, "mood": bias}, origin="x")
     with pytest.raises(CheckpointError, match=r"x: weight has shape \(3, 2\); this network needs \(2, 3\)"):
         load_strictly(module, {"weight": weight.T, "bias": bias}, origin="x")

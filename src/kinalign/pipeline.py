@@ -156,7 +156,7 @@ class TextToMotion:
 
 - Tokenizer: {sizes[0]:.1f} M weights; {per_step} codes of {network.codebook_size} per step, {per_second:g} a second.
 - Reader: {reads}.
-- Language model: T5, {sizes[1]:.1f} M weights with the reader, width {t5.d_model}, {t5.num_layers} + {t5.num_decoder_layers} layers.
+- Language model: T5, width {t5.d_model}, {t5.num_layers} + {t5.num_decoder_layers} layers; {sizes[1]:.1f} M weights in all.
 - Vocabulary: {vocab.num_text} text tokens, {vocab.num_codes} codes, start, end and mask.
 - Output: {self.tokenizer.skeleton.num_joints} joints in metres, {self.tokenizer.config.fps:g} frames per second, y up.
 

@@ -126,9 +126,7 @@ def unpack_rows(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def load_strictly(
-    module: nn.Module, tensors: Mapping[str, Tensor], *, origin: str, tied: Collection[str] = ()
-) -> None:
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], *, origin: str, tied: Collection[str] = ()) -> None:
     """Load weights of the same names and shapes, cast to the module's types; CheckpointError names what differs.
 
     `tied` names tensors that are others under a second name: they are not looked for.

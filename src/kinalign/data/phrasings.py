@@ -1,9 +1,10 @@
 """Many true sentences about one clip: the hand-written phrasings that teach the model words its captions never use.
 
 `phrasings.json` holds the language: patterns of verb phrases and of whole sentences for every action, subjects, places,
-sentence frames, styles, and a table from clips to actions. A pattern is plain text with `(this|that)` alternatives, `{slots}` and `*verbs`, which
-are inflected to the sentence. A sentence is drawn in some ten microseconds, so that training
-draws a new one each time it sees a clip. Words that measure generalisation (recipes/gallery_prompts.json) never occur.
+sentence frames, styles, and a table from clips to actions. A pattern is plain text with `(this|that)` alternatives,
+`{slots}` and `*verbs`, which are inflected to the sentence. A sentence is drawn in some thirty microseconds, so that
+training draws a new one each time it sees a clip. Words that measure generalisation, those of the gallery's new wordings
+(recipes/gallery_prompts.json), never occur.
 """
 
 from __future__ import annotations
@@ -383,10 +384,7 @@ def _check(language: Language) -> None:
                 raise DataError(f"phrasings.json: {key!r} does {action!r}, which has no phrasings")
             entry = language.actions[action]
             slots = {
-                part.name
-                for p in entry.patterns()
-                for part in parts_of(p, language.macros)
-                if isinstance(part, Slot)
+                part.name for p in entry.patterns() for part in parts_of(p, language.macros) if isinstance(part, Slot)
             }
             if slots & {"side", "other"} and not side:
                 raise DataError(f"phrasings.json: {key!r} gives no side, and {action!r} speaks of one")
@@ -447,20 +445,19 @@ def _parse_options(tokens: list[str], text: str, *, nested: bool = False) -> tup
 _PAST = dict(
     pair.split(":")
     for pair in (
-        "bear:bore beat:beat become:became begin:began bend:bent bid:bid break:broke bring:brought burst:burst cast:cast "
-        "catch:caught cling:clung come:came creep:crept cut:cut deal:dealt do:did draw:drew drive:drove fall:fell feed:fed "
-        "feel:felt fight:fought find:found flee:fled fly:flew freeze:froze get:got give:gave go:went grow:grew hang:hung have:had hit:hit "
-        "hold:held "
-        "keep:kept kneel:knelt lay:laid lead:led leap:leapt leave:left let:let lie:lay make:made meet:met "
-        "outrun:outran overdo:overdid pay:paid put:put rewind:rewound ride:rode rise:rose run:ran say:said send:sent "
-        "shake:shook shoot:shot show:showed shrink:shrank sink:sank sit:sat sling:slung slink:slunk speed:sped spin:spun "
-        "split:split spread:spread spring:sprang stand:stood steal:stole stick:stuck stride:strode strike:struck swear:swore "
-        "sweep:swept swing:swung take:took tear:tore tell:told throw:threw thrust:thrust tread:trod "
-        "withdraw:withdrew"
+        "bear:bore beat:beat become:became begin:began bend:bent bid:bid break:broke bring:brought burst:burst "
+        "cast:cast catch:caught cling:clung come:came creep:crept cut:cut deal:dealt do:did draw:drew drive:drove "
+        "fall:fell feed:fed feel:felt fight:fought find:found flee:fled fly:flew freeze:froze get:got give:gave "
+        "go:went grow:grew hang:hung have:had hear:heard hit:hit hold:held keep:kept kneel:knelt lay:laid lead:led "
+        "leap:leapt leave:left let:let lie:lay make:made meet:met outrun:outran overdo:overdid pay:paid put:put "
+        "rewind:rewound ride:rode rise:rose run:ran say:said send:sent shake:shook shoot:shot show:showed "
+        "shrink:shrank sink:sank sit:sat sling:slung slink:slunk speed:sped spin:spun split:split spread:spread "
+        "spring:sprang stand:stood steal:stole stick:stuck stride:strode strike:struck swear:swore sweep:swept "
+        "swing:swung take:took tear:tore tell:told throw:threw thrust:thrust tread:trod withdraw:withdrew"
     ).split()
 )
 _ENDS_DOUBLED = re.compile(r"(?:qu|[^aeiou])*[aeiou][^aeiouwxy]")  # one short syllable: jog, squat
-_DOUBLED = set("backflip begin control hotdog kidnap outrun sidestep whiz".split())
+_DOUBLED = set("backflip begin control hotdog kidnap outrun propel sidestep whiz".split())
 
 
 def inflect(verb: str) -> Verb:
@@ -471,7 +468,9 @@ def inflect(verb: str) -> Verb:
     """
     consonant_y = verb[-1] == "y" and verb[-2] not in "aeiou"
     doubled = verb + verb[-1] if verb in _DOUBLED or _ENDS_DOUBLED.fullmatch(verb) else verb
-    if verb.endswith(("s", "sh", "ch", "x", "z", "go", "do")):
+    if verb == "have":
+        third = "has"
+    elif verb.endswith(("s", "sh", "ch", "x", "z", "go", "do")):
         third = (doubled if verb[-1] == "z" else verb) + "es"
     else:
         third = verb[:-1] + "ies" if consonant_y else verb + "s"

@@ -1,9 +1,9 @@
 """The reader: a small pretrained BERT in front of T5's encoder, for what no caption of a motion data set can teach.
 
-A few hundred captions hold a few hundred words. The reader has read the language before, with a tokenizer and a table of
-words of its own: it gives each word of an instruction what it means in its sentence, so that "a boy sprints off" and
-"an athlete races down the track" look alike to the layers behind it. It is made from the MiniLM package
-(all-MiniLM-L6-v2, Apache-2.0) at training time and saved with the model.
+A few hundred captions hold a few hundred words. The reader has read the language before, with a tokenizer and a table
+of words of its own: it gives each word of an instruction what it means in its sentence, so that "a boy sprints off" and
+"somebody tears down the road" look alike to the layers behind it. It is made from the MiniLM package (all-MiniLM-L6-v2,
+Apache-2.0) at training time and saved with the model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ReaderConfig:
 
 
 class Reader(nn.Module):
-    """Tokens (B, L) of its tokenizer to vectors (B, L, D) of words in their sentence. Its table of words never learns."""
+    """Tokens (B, L) of its tokenizer to vectors (B, L, D) of words in their sentence; its word table never learns."""
 
     def __init__(self, config: ReaderConfig, tokenizer: PreTrainedTokenizerBase, width: int) -> None:
         super().__init__()

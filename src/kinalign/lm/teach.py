@@ -7,6 +7,7 @@ minutes, where learning it through a decoder takes hours, and it carries over to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from kinalign.data.phrasings import Meaning, meaning_of, phrase
 from kinalign.data.tokens import TokenizedClip
-from kinalign.errors import DataError
 from kinalign.lm.model import MotionLM
 from kinalign.run import RunFolder
 from kinalign.training import Draw, Optimization, optimize
@@ -36,7 +36,8 @@ class Pupil(nn.Module):
         self.heads = nn.ModuleDict(
             {question: nn.Linear(self.reader.config.width, len(answers[question])) for question in QUESTIONS}
         )
-        nn.init.zeros_(self.heads["action"].weight)
+        for head in self.heads.values():
+            nn.init.zeros_(head.weight)  # as good as any, and no louder than what is to be learned
 
     def forward(self, token_ids: Tensor, is_token: Tensor) -> dict[str, Tensor]:
         hidden = self.reader.read(token_ids, is_token)
@@ -45,17 +46,15 @@ class Pupil(nn.Module):
 
 
 class Lesson:
-    """Draws sentences with what they mean, rare actions as often as `weight` says."""
+    """Draws sentences with what they mean, of clips with one known action, rare ones as often as `weight` says."""
 
     def __init__(self, clips: Sequence[TokenizedClip], weight: np.ndarray) -> None:
         meanings = [meaning_of(clip) for clip in clips]
-        known = [place for place, meaning in enumerate(meanings) if meaning is not None]
-        if not known:
-            raise DataError(
-                "no clip has a meaning that phrasings.json knows, so a reader cannot be taught (--reader none)"
-            )
-        self.rows: list[tuple[TokenizedClip, Meaning]] = [(clips[place], meanings[place]) for place in known]  # type: ignore[misc]
-        self.weight = weight[known] / weight[known].sum()
+        self.rows: list[tuple[TokenizedClip, Meaning]] = [
+            (clip, meaning) for clip, meaning in zip(clips, meanings) if _is_one(meaning)
+        ]
+        known = weight[[_is_one(meaning) for meaning in meanings]]
+        self.weight = known / known.sum()
         self.answers: dict[str, tuple[str, ...]] = {
             "action": tuple(sorted({meaning.actions[0] for _, meaning in self.rows})),
             "side": SIDES,
@@ -63,7 +62,7 @@ class Lesson:
         }
 
     def draw(self, rng: np.random.Generator, size: int) -> tuple[list[str], dict[str, Tensor]]:
-        """Sentences and, for every question, the place of the right answer; -100 where a sentence has several."""
+        """Sentences and, for every question, the place of the right answer."""
         sentences, right = [], []
         for place in rng.choice(len(self.rows), size, p=self.weight):
             clip, meaning = self.rows[place]
@@ -71,15 +70,13 @@ class Lesson:
             if clip.mirrored:
                 side = {"left": "right", "right": "left"}.get(side, side)
             sentences.append(phrase(clip, rng, mirrored=clip.mirrored))
-            is_one = len(meaning.actions) == 1
-            right.append(
-                (
-                    self.answers["action"].index(meaning.actions[0]) if is_one else -100,
-                    SIDES.index(side) if is_one else -100,
-                    self.answers["style"].index(clip.style),
-                )
-            )
+            said = {"action": meaning.actions[0], "side": side, "style": clip.style}
+            right.append([self.answers[question].index(said[question]) for question in QUESTIONS])
         return sentences, dict(zip(QUESTIONS, torch.tensor(right).T))
+
+
+def _is_one(meaning: Meaning | None) -> TypeGuard[Meaning]:
+    return meaning is not None and len(meaning.actions) == 1
 
 
 def teach_reader(
@@ -91,7 +88,14 @@ def teach_reader(
     run: RunFolder,
     batch_size: int = 64,
 ) -> None:
-    """Teach the model's reader in place, or go on where the run stands, and freeze it. Raises DataError."""
+    """Teach the model's reader in place, or go on where the run stands, and freeze it.
+
+    Clips of which phrasings.json does not know one action teach nothing; where all are such, the reader stays as it is.
+    """
+    assert model.reader is not None
+    if not any(_is_one(meaning_of(clip)) for clip in clips):
+        model.reader.freeze()
+        return
     lesson = Lesson(clips, weight)
     torch.manual_seed(settings.seed)
     pupil = Pupil(model, lesson.answers)
@@ -104,4 +108,4 @@ def teach_reader(
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
     optimize(run, pupil, terms_of, settings)
-    pupil.reader.freeze()
+    model.reader.freeze()

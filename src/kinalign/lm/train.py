@@ -126,9 +126,7 @@ def build_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTrainin
     )
 
 
-def train_lm(
-    clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining, *, folder: str | Path
-) -> MotionLM:
+def train_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining, *, folder: str | Path) -> MotionLM:
     """Train on tokenized clips, or go on where the run in `folder` was stopped; returns the model.
 
     Raises DataError without clips and ConfigError for a folder of other settings.
