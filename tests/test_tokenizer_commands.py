@@ -131,7 +131,7 @@ def test_a_language_model_learns_to_speak_the_codes(model: Path, data: Path, tmp
     settings = (
         "--training.network.width 16 --training.network.feed-forward-width 32 --training.network.encoder-layers 1 "
         "--training.network.decoder-layers 1 --training.network.heads 2 --training.batch-size 2 "
-        "--training.word-vectors random --training.optimization.steps 3"
+        "--training.reader none --training.optimization.steps 3"
     ).split()
     assert kinalign("lm train --tokenizer", model, "--data", data, "--out", tmp_path, *settings) == 0
     walk = TextToMotion.from_pretrained(tmp_path / "model")("a person walks", length_s=1.0)[0]

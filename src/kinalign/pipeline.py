@@ -30,7 +30,7 @@ MAX_PROMPT_CHARACTERS = 500
 MAX_LENGTH_S = 9.8
 """196 frames, the longest clip of the field's training data."""
 
-DEFAULT_SAMPLING = Sampling(temperature=1.0, top_p=1.0, guidance=2.0)
+DEFAULT_SAMPLING = Sampling(temperature=0.9, top_p=0.95, guidance=2.0)
 
 
 class Generated(NamedTuple):
@@ -156,7 +156,8 @@ class TextToMotion:
 
 - Tokenizer: {sizes[0]:.1f} M weights; {per_step} codes of {network.codebook_size} per step, {per_second:g} a second.
 - Reader: {reads}.
-- Language model: T5, width {t5.d_model}, {t5.num_layers} + {t5.num_decoder_layers} layers; {sizes[1]:.1f} M weights in all.
+- Language model: T5, width {t5.d_model}, {t5.num_layers} + {t5.num_decoder_layers} layers.
+- Reader and language model together: {sizes[1]:.1f} M weights.
 - Vocabulary: {vocab.num_text} text tokens, {vocab.num_codes} codes, start, end and mask.
 - Output: {self.tokenizer.skeleton.num_joints} joints in metres, {self.tokenizer.config.fps:g} frames per second, y up.
 

@@ -3,8 +3,8 @@
 `phrasings.json` holds the language: patterns of verb phrases and of whole sentences for every action, subjects, places,
 sentence frames, styles, and a table from clips to actions. A pattern is plain text with `(this|that)` alternatives,
 `{slots}` and `*verbs`, which are inflected to the sentence. A sentence is drawn in some thirty microseconds, so that
-training draws a new one each time it sees a clip. Words that measure generalisation, those of the gallery's new wordings
-(recipes/gallery_prompts.json), never occur.
+training draws a new one each time it sees a clip. Words that measure generalisation, those of the gallery's new
+wordings (recipes/gallery_prompts.json), never occur.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def phrase(clip: Words, rng: np.random.Generator, *, mirrored: bool = False) -> 
     >>> from kinalign.data.records import Clip
     >>> from kinalign.motion.synthetic import walking
     >>> clip = Clip("a", walking(), ("a person squats",), "HDM05", "", "train", label="squat1Reps")
-    >>> phrase(clip, np.random.default_rng(5))
-    'show me a man performing a deep squat'
+    >>> phrase(clip, np.random.default_rng(10))
+    'one person bends the knees into a squat and then rises'
     """
     language = load_language()
     meaning, style = meaning_of(clip), language.styles.get(clip.style or "plain")

@@ -33,11 +33,10 @@ class Pupil(nn.Module):
         super().__init__()
         assert model.reader is not None
         self.reader = model.reader
-        self.heads = nn.ModuleDict(
-            {question: nn.Linear(self.reader.config.width, len(answers[question])) for question in QUESTIONS}
-        )
-        for head in self.heads.values():
+        heads = {question: nn.Linear(self.reader.config.width, len(answers[question])) for question in QUESTIONS}
+        for head in heads.values():
             nn.init.zeros_(head.weight)  # as good as any, and no louder than what is to be learned
+        self.heads = nn.ModuleDict(heads)
 
     def forward(self, token_ids: Tensor, is_token: Tensor) -> dict[str, Tensor]:
         hidden = self.reader.read(token_ids, is_token)
