@@ -4,8 +4,8 @@
 
 Two quiet CPU cores, about two hours: 35 minutes for the tokenizer, 12 for the reader, 75 for the language model. On the
 test split the tokenizer promises an MPJPE of 76 mm on CMU, 56 on HDM05, 50 on Bandai1 and 23 on Bandai2; the whole
-promises that the action is there in 84 % of motions for the gallery's prompts in the data's wording and in 62 % for those
-in new wordings. Stopped and started again it goes on where it was.
+promises that the action is there in 84 % of motions for the gallery's prompts in the data's wording and in 62 % for
+those in new wordings. Stopped and started again it goes on where it was.
 """
 
 from __future__ import annotations
