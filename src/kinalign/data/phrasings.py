@@ -141,6 +141,11 @@ class Language:
     actions: dict[str, Action]
     clips: dict[str, Meaning]
 
+    def patterns(self) -> list[Pattern]:
+        """Every pattern but those of styles."""
+        spoken = [pattern for action in self.actions.values() for pattern in action.patterns()]
+        return spoken + [frame.text for frame in self.frames] + list(self.macros.values()) + self.places
+
 
 def phrase(clip: Words, rng: np.random.Generator, *, mirrored: bool = False) -> str:
     """One sentence that is true of the clip, or of its mirror image where `mirrored`.
@@ -161,7 +166,7 @@ def phrase(clip: Words, rng: np.random.Generator, *, mirrored: bool = False) -> 
             raise DataError(f"clip {clip.id!r} has no caption, and phrasings.json knows no label {clip.label!r}")
         caption = _pick(clip.captions, rng)
         return mirror_caption(caption) if mirrored else caption
-    sides = tuple(_OPPOSITE.get(side, side) for side in meaning.sides) if mirrored else meaning.sides
+    sides = tuple(OPPOSITE.get(side, side) for side in meaning.sides) if mirrored else meaning.sides
     return _noisy(_sentence(language, meaning.actions, sides, style, rng), rng)
 
 
@@ -197,9 +202,8 @@ def spoken_words() -> frozenset[str]:
     """Every word, in lower case, that a phrasing can hold beside the clips' own captions."""
     language = load_language()
     styles = language.styles.values()
-    patterns = [frame.text for frame in language.frames] + list(language.macros.values()) + language.places
+    patterns = language.patterns()
     patterns += [pattern for style in styles for pattern in (*style.adverbs, style.adjectives)]
-    patterns += [pattern for action in language.actions.values() for pattern in action.patterns()]
     texts = ["left right an yourself is are"]
     for subject in (subject for style in styles for subject in style.everybody()):
         texts += [subject.name, subject.object, subject.themselves]
@@ -212,7 +216,7 @@ def spoken_words() -> frozenset[str]:
     return frozenset(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
 
 
-_OPPOSITE = {"left": "right", "right": "left"}
+OPPOSITE = {"left": "right", "right": "left"}
 
 
 # --- one sentence -----------------------------------------------------------------------------------------------
@@ -242,7 +246,7 @@ def _sentence(
     }
     sentences = language.actions[actions[0]].sentences
     if len(actions) == 1 and sentences and rng.random() < SENTENCE_SHARE:
-        slots |= {"side": sides[0], "other": _OPPOSITE.get(sides[0], ""), "their": "the"}
+        slots |= {"side": sides[0], "other": OPPOSITE.get(sides[0], ""), "their": "the"}
         text = _text(_pick(sentences, rng), slots, "base", language.macros, rng).rstrip(".!?")
         if style.adverbs:
             adverb = _text(_pick(style.adverbs, rng), slots, "ing", language.macros, rng)
@@ -250,7 +254,7 @@ def _sentence(
         return _AN.sub("an", text)
     phrases = []
     for action, side in zip(actions, sides, strict=True):
-        slots["side"], slots["other"] = side, _OPPOSITE.get(side, "")
+        slots["side"], slots["other"] = side, OPPOSITE.get(side, "")
         choices = nouns if form == "noun" else language.actions[action].verbs
         phrases.append(_text(_pick(choices, rng), slots, form, language.macros, rng))
     slots["what"] = _text(language.macros["then"], slots, form, language.macros, rng).join(phrases)
@@ -373,9 +377,7 @@ def _check(language: Language) -> None:
     known = {"subject", "object", "is", "their", "themselves", "adjective", "side", "other", "what"} | set(
         language.macros
     )
-    patterns = [pattern for action in language.actions.values() for pattern in action.patterns()]
-    patterns += [frame.text for frame in language.frames] + list(language.macros.values()) + language.places
-    for part in (part for pattern in patterns for part in parts_of(pattern)):
+    for part in (part for pattern in language.patterns() for part in parts_of(pattern)):
         if isinstance(part, Slot) and part.name not in known:
             raise DataError(f"phrasings.json: slot {{{part.name}}} is unknown; use one of {', '.join(sorted(known))}")
     for key, meaning in language.clips.items():

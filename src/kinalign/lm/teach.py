@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinalign.data.phrasings import Meaning, meaning_of, phrase
+from kinalign.data.phrasings import OPPOSITE, Meaning, meaning_of, phrase
 from kinalign.data.tokens import TokenizedClip
 from kinalign.lm.model import MotionLM
 from kinalign.run import RunFolder
@@ -67,7 +67,7 @@ class Lesson:
             clip, meaning = self.rows[place]
             side = meaning.sides[0]
             if clip.mirrored:
-                side = {"left": "right", "right": "left"}.get(side, side)
+                side = OPPOSITE.get(side, side)
             sentences.append(phrase(clip, rng, mirrored=clip.mirrored))
             said = {"action": meaning.actions[0], "side": side, "style": clip.style}
             right.append([self.answers[question].index(said[question]) for question in QUESTIONS])

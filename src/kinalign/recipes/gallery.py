@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kinalign.data.openmocap import load_openmocap
-from kinalign.data.phrasings import meaning_of
+from kinalign.data.phrasings import OPPOSITE, meaning_of
 from kinalign.data.records import Clip
 from kinalign.lm.model import Sampling
 from kinalign.motion.features import FeatureLayout, motion_to_features
@@ -95,7 +95,7 @@ class NearestClips:
             label = label_of(clip)
             if label is None or len(clip.motion) < 8:
                 continue
-            other = {"left": "right", "right": "left"}.get(label.side, label.side)
+            other = OPPOSITE.get(label.side, label.side)
             for motion, side in ((clip.motion, label.side), (clip.motion.mirror(), other)):
                 rows.append(descriptor(motion))
                 self.labels.append(Label(label.action, side))
