@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinalign.data.openmocap import load_openmocap
+from kinalign.data.openmocap import OUR_EVENTS, load_openmocap
 from kinalign.data.records import CaptionSpan, Clip, data_root
 from kinalign.errors import DataError
 from kinalign.motion.motion import Motion
@@ -72,8 +72,37 @@ def test_labelled_events_can_be_clips_of_their_own() -> None:
     except DataError:
         pytest.skip("openmocap20 is not here: set KINALIGN_DATA to the folder that holds it")
     events = [clip for clip in clips if "@" in clip.id]
-    assert len({clip.id.split("@")[0] for clip in events}) == 7
+    trials = {clip.parent for clip in events}
     assert all(len(clip.captions) == 1 and not clip.spans for clip in events)
+    # theirs replace the trial, whose captions mix them; ours stand beside the clip that they are cut from
+    assert len(trials - {clip.id for clip in clips}) == 7
+    assert {"cmu_02_05", "cmu_135_04"} <= trials & {clip.id for clip in clips}
+
+
+def test_the_ranges_that_we_labelled_show_what_their_captions_say() -> None:
+    try:
+        clips = {clip.id: clip for clip in load_openmocap(data_root() / "openmocap20", cut_events=True)}
+    except DataError:
+        pytest.skip("openmocap20 is not here: set KINALIGN_DATA to the folder that holds it")
+    ours = json.loads(OUR_EVENTS.read_text(encoding="utf-8"))
+    joint = {name: index for index, name in enumerate(HUMANML3D.joint_names)}
+    for trial, ranges in ours.items():
+        for start, end, label in ranges:
+            assert 0 <= start < end <= len(clips[trial].motion), (trial, start)
+            joints = clips[f"{trial}@{start}"].motion.on_floor().joints
+            side = label.rsplit("_", 1)[-1]
+            if label.startswith("punch"):
+                arms = {s: _reach(joints, joint[f"{s}_shoulder"], joint[f"{s}_wrist"]) for s in ("left", "right")}
+                assert arms[side] == max(arms.values()) > 0.4, (trial, start, arms)
+            elif label.startswith("kick"):
+                feet = {s: joints[:, joint[f"{s}_foot"], 1].max() for s in ("left", "right")}
+                assert feet[side] == max(feet.values()) > 0.8, (trial, start, feet)
+            else:
+                assert label == "sit_floor" and joints[-1, 0, 1] < 0.25 < 0.7 < joints[0, 0, 1], (trial, start)
+
+
+def _reach(joints: np.ndarray, shoulder: int, wrist: int) -> float:
+    return float(np.linalg.norm(joints[:, wrist] - joints[:, shoulder], axis=-1).max())
 
 
 def test_a_clip_without_spans_is_its_own_only_part() -> None:

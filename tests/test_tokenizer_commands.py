@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,11 +110,16 @@ def test_a_data_set_is_encoded_with_mirrored_copies_of_what_is_trained_on(
     assert np.array_equal(clips[1].codes, tokenizer.encode(first.mirror()))
 
 
-def test_codes_begin_where_they_are_told_to(model: Path, data: Path) -> None:
+def test_codes_end_where_they_are_told_to_and_whole_steps_are_counted_from_there(model: Path, data: Path) -> None:
     tokenizer, clips = MotionTokenizer.from_pretrained(model), load_dataset(data)
-    rows = tokenize_clips(tokenizer, clips[:1] + clips[3:4], starts=(0, 2), mirror=False)
-    assert [row.id for row in rows] == ["clip0", "clip0", "clip3"]  # only what is trained on
-    assert np.array_equal(rows[1].codes, tokenizer.encode(clips[0].motion[2:]))
+    train = replace(clips[0], motion=Motion.concatenate([clips[0].motion] * 3)[:54])
+    rows = tokenize_clips(tokenizer, [train, clips[3]], shifts=(0, 3), mirror=False)
+    assert [row.id for row in rows] == [train.id, train.id, clips[3].id]  # only what is trained on is shifted
+    assert np.array_equal(rows[0].codes, tokenizer.encode(train.motion[2:54]))
+    assert np.array_equal(rows[1].codes, tokenizer.encode(train.motion[3:51]))
+    brief = replace(train, motion=train.motion[:39])
+    (only,) = tokenize_clips(tokenizer, [brief], shifts=(0, 3), mirror=False)
+    assert np.array_equal(only.codes, tokenizer.encode(brief.motion[3:]))
 
 
 def test_a_tokenizer_is_measured_by_source(

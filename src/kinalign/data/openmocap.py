@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,21 @@ EVENT_CAPTIONS = {
     "punch": "a person punches",
     "stand_and_clap": "a person stands up and claps",
     "walk": "a person walks forward",
+    "punch_left": "a person punches once with the left fist",
+    "punch_right": "a person punches once with the right fist",
+    "kick_front_left": "a person kicks forward once with the left leg",
+    "kick_front_right": "a person kicks forward once with the right leg",
+    "kick_side_left": "a person kicks to the side once with the left leg",
+    "kick_side_right": "a person kicks to the side once with the right leg",
+    "kick_round_left": "a person does a roundhouse kick with the left leg",
+    "kick_round_right": "a person does a roundhouse kick with the right leg",
+    "sit_floor": "a person sits down on the floor",
 }
-"""What the labelled frame ranges of seven CMU trials say."""
+"""What the labelled frame ranges say."""
+
+OUR_EVENTS = Path(__file__).with_name("openmocap_events.json")
+"""Ranges that we labelled, clip id -> [start, end, label] each: single punches and kicks of clips with several, and
+lying down up to where the person sits. Found by reach, foot height and hip height, then looked at."""
 
 
 def load_openmocap(
@@ -56,7 +69,7 @@ def load_openmocap(
     """Clips of openmocap20, those of one split, of some sources and of some licences where given.
 
     `cut_events` gives the seven CMU trials with labelled frame ranges as one clip for each event, with a caption of its
-    own and the id TRIAL@START.
+    own and the id TRIAL@START, and adds such clips for the ranges of OUR_EVENTS.
 
     `root` is the folder with clips.jsonl and motions.npz; None looks in the data folder. Raises DataError for a file
     that is absent or cut short, and for an unknown split, source or licence.
@@ -90,25 +103,26 @@ def load_openmocap(
     ]
     if not cut_events:
         return clips
-    events = {row["id"]: row["events"] for row in rows if "events" in row}
-    return [part for clip in clips for part in (_events_of(clip, events[clip.id]) if clip.id in events else [clip])]
-
-
-def _events_of(clip: Clip, events: list[dict[str, Any]]) -> list[Clip]:
+    theirs = {
+        row["id"]: [(event["start"], event["end"], event["label"]) for event in row["events"]]
+        for row in rows
+        if "events" in row
+    }
+    ours = json.loads(OUR_EVENTS.read_text(encoding="utf-8"))
     parts = []
-    for event in events:
-        caption = EVENT_CAPTIONS[event["label"]]
-        motion = replace(clip.motion[event["start"] : event["end"]], caption=caption)
-        parts.append(
-            replace(
-                clip,
-                id=f"{clip.id}@{event['start']}",
-                motion=motion,
-                captions=(caption,),
-                label=event["label"],
-                spans=(),
-            )
-        )
+    for clip in clips:
+        parts += _events_of(clip, theirs[clip.id]) if clip.id in theirs else [clip]
+        parts += _events_of(clip, ours.get(clip.id, ()))
+    return parts
+
+
+def _events_of(clip: Clip, events: Iterable[tuple[int, int, str]]) -> list[Clip]:
+    parts = []
+    for start, end, label in events:
+        caption = EVENT_CAPTIONS[label]
+        motion = replace(clip.motion[start:end], caption=caption)
+        name = f"{clip.id}@{start}"
+        parts.append(replace(clip, id=name, motion=motion, captions=(caption,), label=label, spans=(), parent=clip.id))
     return parts
 
 

@@ -447,19 +447,30 @@ def _parse_options(tokens: list[str], text: str, *, nested: bool = False) -> tup
 _PAST = dict(
     pair.split(":")
     for pair in (
-        "bear:bore beat:beat become:became begin:began bend:bent bid:bid break:broke bring:brought burst:burst "
-        "cast:cast catch:caught cling:clung come:came creep:crept cut:cut deal:dealt do:did draw:drew drive:drove "
-        "fall:fell feed:fed feel:felt fight:fought find:found flee:fled fly:flew freeze:froze get:got give:gave "
-        "go:went grow:grew hang:hung have:had hear:heard hit:hit hold:held keep:kept kneel:knelt lay:laid lead:led "
-        "leap:leapt leave:left let:let lie:lay make:made meet:met outrun:outran overdo:overdid pay:paid put:put "
-        "rewind:rewound ride:rode rise:rose run:ran say:said send:sent shake:shook shoot:shot show:showed "
-        "shrink:shrank sink:sank sit:sat sling:slung slink:slunk speed:sped spin:spun split:split spread:spread "
-        "spring:sprang stand:stood steal:stole stick:stuck stride:strode strike:struck swear:swore sweep:swept "
-        "swing:swung take:took tear:tore tell:told throw:threw thrust:thrust tread:trod withdraw:withdrew"
+        "bear:bore beat:beat become:became begin:began bend:bent bid:bid break:broke bring:brought build:built "
+        "burst:burst buy:bought cast:cast catch:caught choose:chose cling:clung come:came creep:crept "
+        "crosscut:crosscut cut:cut deal:dealt dig:dug do:did draw:drew drink:drank drive:drove eat:ate fall:fell "
+        "feed:fed feel:felt fight:fought find:found flee:fled fly:flew freeze:froze get:got give:gave go:went "
+        "grow:grew hang:hung have:had hear:heard hide:hid hit:hit hold:held keep:kept kneel:knelt know:knew "
+        "lay:laid lead:led leap:leapt leave:left let:let lie:lay light:lit lose:lost make:made meet:met "
+        "mimic:mimicked outrun:outran overdo:overdid overtake:overtook pay:paid put:put read:read rend:rent "
+        "rewind:rewound ride:rode rise:rose run:ran say:said see:saw seek:sought send:sent shake:shook shed:shed "
+        "shine:shone shoot:shot show:showed shrink:shrank sink:sank sit:sat slay:slew sleep:slept slide:slid "
+        "sling:slung slink:slunk slit:slit smite:smote speed:sped spin:spun split:split spread:spread "
+        "spring:sprang stand:stood steal:stole stick:stuck stride:strode strike:struck string:strung swear:swore "
+        "sweep:swept swim:swam swing:swung take:took teach:taught tear:tore tell:told think:thought throw:threw "
+        "thrust:thrust tread:trod undo:undid unwind:unwound uppercut:uppercut wear:wore weave:wove weep:wept "
+        "win:won wind:wound withdraw:withdrew"
     ).split()
 )
 _ENDS_DOUBLED = re.compile(r"(?:qu|[^aeiou])*[aeiou][^aeiouwxy]")  # one short syllable: jog, squat
-_DOUBLED = set("backflip begin control hotdog kidnap outrun propel sidestep whiz".split())
+_DOUBLED = set(
+    (
+        "backflip backstep begin channel control crosscut dogleg footslog foxtrot funnel hotdog jitterbug jogtrot "
+        "kidnap lollygag marshal outrun patrol propel refer sidestep signal submit swivel uppercut whiz worship "
+        "zigzag"
+    ).split()
+)
 
 
 def inflect(verb: str) -> Verb:
@@ -480,6 +491,8 @@ def inflect(verb: str) -> Verb:
         ing = verb[:-2] + "ying"
     elif verb.endswith("e") and not verb.endswith(("ee", "oe", "ie")):
         ing = verb[:-1] + "ing"
+    elif verb.endswith("ic"):
+        ing = verb + "king"
     else:
         ing = doubled + "ing"
     if verb in _PAST:

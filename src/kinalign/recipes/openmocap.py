@@ -56,9 +56,9 @@ DECODER = replace(
 
 LANGUAGE_MODEL = LMTraining(
     network=LMConfig(width=256, feed_forward_width=1024, encoder_layers=1, decoder_layers=4, heads=4),
-    reader_teaching=Optimization(steps=1000, learning_rate=6e-5, betas=(0.9, 0.999), checkpoint_every=200),
+    reader_teaching=Optimization(steps=1500, learning_rate=6e-5, betas=(0.9, 0.999), checkpoint_every=200),
     optimization=Optimization(
-        steps=6000, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), checkpoint_every=200
+        steps=6500, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), checkpoint_every=200
     ),
     balance=0.75,
     crop_share=0.5,
@@ -92,8 +92,8 @@ def train(recipe: Recipe) -> Path:
     info = tokens_info(tokenizer, folder)
 
     def tokenize() -> list[TokenizedClip]:
-        # begun two frames later too: the codes of a step depend on where it begins
-        return tokenize_clips(tokenizer, load_openmocap(split="train", cut_events=True), starts=(0, 2))
+        # ended two frames earlier too: the codes of a step depend on where it begins
+        return tokenize_clips(tokenizer, load_openmocap(split="train", cut_events=True), shifts=(0, 2))
 
     rows = tokenized(recipe.out / "tokens", info, tokenize)
     optimization = replace(LANGUAGE_MODEL.optimization, steps=recipe.lm_steps)

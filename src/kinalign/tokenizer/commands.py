@@ -96,11 +96,12 @@ def tokens_info(tokenizer: MotionTokenizer, folder: Path) -> TokensInfo:
 
 
 def tokenize_clips(
-    tokenizer: MotionTokenizer, clips: Sequence[Clip], *, starts: Sequence[int] = (0,), mirror: bool = True
+    tokenizer: MotionTokenizer, clips: Sequence[Clip], *, shifts: Sequence[int] = (0,), mirror: bool = True
 ) -> list[TokenizedClip]:
-    """Codes of clips and of their mirrored copies, once for each first frame in `starts`; too short ones are left out.
+    """Codes of clips and of their mirrored copies, again without the last `shifts` frames; too short ones are left out.
 
-    Only train clips are mirrored and shifted.
+    Steps are whole, so up to frames_per_step - 1 frames are lost: the first ones, for the end is where a jump lands.
+    Only train clips are mirrored and shifted, and only those of two seconds or more are shifted.
     """
     rows = []
     with progress("encode", total=len(clips)) as advance:
@@ -108,10 +109,11 @@ def tokenize_clips(
             in_train = clip.split == "train"
             for mirrored in (False, True) if mirror and in_train else (False,):
                 motion = clip.motion.mirror() if mirrored else clip.motion
-                for start in starts if in_train else (0,):
-                    if len(motion) - start > 2 * tokenizer.frames_per_step:
+                for shift in shifts if in_train and motion.duration_s >= 2 else (0,):
+                    end = len(motion) - shift
+                    if end > 2 * tokenizer.frames_per_step:
                         words = (clip.captions, clip.source, clip.split, clip.label, clip.style)
-                        codes = tokenizer.encode(motion[start:])
+                        codes = tokenizer.encode(motion[end % tokenizer.frames_per_step : end])
                         rows.append(TokenizedClip(clip.id, codes, *words, mirrored=mirrored))
             advance()
     return rows
