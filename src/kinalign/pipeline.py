@@ -15,7 +15,7 @@ import tyro
 from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, write_tokenized
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, PromptError
-from kinalign.lm.instructions import prompt_instruction
+from kinalign.lm.instructions import Instruction, prompt_instruction
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
@@ -98,13 +98,13 @@ class TextToMotion:
         )
         return [self._read(prompt, rows) for prompt, rows in zip(prompts, answers)]
 
-    def instructions(self, prompts: Sequence[str], *, length_s: float | None = None) -> list[str]:
+    def instructions(self, prompts: Sequence[str], *, length_s: float | None = None) -> list[Instruction]:
         """What the language model is told of prompts; raises PromptError for one that says nothing or too much."""
         self._steps(length_s)
-        texts = [prompt_instruction(checked_prompt(prompt), length_s=length_s) for prompt in prompts]
-        for text in texts:
-            self.lm.tokenize([text])
-        return texts
+        instructions = [prompt_instruction(checked_prompt(prompt), length_s=length_s) for prompt in prompts]
+        for instruction in instructions:
+            self.lm.tokenize([instruction.text])
+        return instructions
 
     def _read(self, prompt: str, rows: Sequence[Sequence[int]]) -> Generated:
         motions, num_invalid = [], 0

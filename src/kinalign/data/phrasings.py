@@ -170,6 +170,18 @@ def phrase(clip: Words, rng: np.random.Generator, *, mirrored: bool = False) -> 
     return _noisy(_sentence(language, meaning.actions, sides, style, rng), rng)
 
 
+def plain_caption(clip: Words, rng: np.random.Generator, *, mirrored: bool = False) -> str:
+    """One sentence about the clip as its data set would say it: a caption of its own where those are true of it.
+
+    Raises DataError where nothing is known of the clip.
+    """
+    meaning = meaning_of(clip)
+    if clip.captions and (meaning is None or meaning.verbatim):
+        caption = _pick(clip.captions, rng)
+        return mirror_caption(caption) if mirrored else caption
+    return phrase(clip, rng, mirrored=mirrored)
+
+
 def meaning_of(clip: Words) -> Meaning | None:
     """What the table says happens in the clip, by its id, its source's label or its first caption; None if nothing."""
     clips = load_language().clips

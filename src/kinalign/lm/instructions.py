@@ -1,14 +1,20 @@
-"""What is said to the language model: a caption, alone or with the length that its motion shall have.
+"""What is said to the language model and what it shall answer: 18 tasks between words, lengths and motions.
 
-A task knows what its templates need; a template is text with placeholders. A bare prompt is a template too, and the
-most frequent one, so that what a user types is what the model was trained on. Strings and numbers only, no motions.
+An instruction is text, and after it the motion that the text speaks of, if it does: "describe this motion:" and codes.
+instructions.json holds the phrasings; a bare prompt is one too, and the most frequent, so that what a user types is
+what the model was trained on. Strings and integers only, no motions. Tasks after MotionGPT (arXiv 2306.14795, table 8).
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,22 +22,63 @@ from kinalign.errors import ConfigError
 
 FPS = 20.0
 """Frames per second of every motion that the model speaks of, when nothing else is said."""
+PHRASINGS = Path(__file__).with_name("instructions.json")
+
+Gives = Literal["motion", "text"]
 
 
 class Task(Enum):
-    """What the model is asked to do; `needs` names what a template of the task has to be filled with."""
+    """What the model is asked to do: what a phrasing `needs`, whether codes follow it, and what the answer is."""
 
-    TEXT_TO_MOTION = frozenset({"caption"})
-    TEXT_FRAMES_TO_MOTION = frozenset({"caption", "frames"})
-    TEXT_SECONDS_TO_MOTION = frozenset({"caption", "seconds"})
+    TEXT_TO_MOTION = ("caption", "", "motion")
+    TEXT_FRAMES_TO_MOTION = ("caption frames", "", "motion")
+    TEXT_SECONDS_TO_MOTION = ("caption seconds", "", "motion")
+    FRAMES_TO_MOTION = ("frames", "", "motion")
+    SECONDS_TO_MOTION = ("seconds", "", "motion")
+    RANDOM_MOTION = ("", "", "motion")
+    MOTION_TO_TEXT = ("", "whole", "caption")
+    MOTION_FRAMES_TO_TEXT = ("frames", "whole", "caption")
+    MOTION_SECONDS_TO_TEXT = ("seconds", "whole", "caption")
+    MOTION_TO_FRAMES = ("", "whole", "frames")
+    MOTION_TO_SECONDS = ("", "whole", "seconds")
+    TEXT_TO_FRAMES = ("caption", "", "frames")
+    TEXT_TO_SECONDS = ("caption", "", "seconds")
+    FRAMES_TO_TEXT = ("frames", "", "caption")
+    SECONDS_TO_TEXT = ("seconds", "", "caption")
+    RANDOM_TEXT = ("", "", "caption")
+    PREDICTION = ("", "head", "motion")
+    IN_BETWEEN = ("", "gap", "motion")
 
     @property
     def needs(self) -> frozenset[str]:
-        return self.value
+        """What a phrasing has to be filled with: caption, frames, seconds."""
+        return frozenset(self.value[0].split())
+
+    @property
+    def codes(self) -> str:
+        """Which part of the motion follows the text: "" none, "whole", "head" its beginning, "gap" all but a part."""
+        return self.value[1]
+
+    @property
+    def gives(self) -> Gives:
+        return "motion" if self.value[2] == "motion" else "text"
+
+    @property
+    def answer_needs(self) -> frozenset[str]:
+        """What an answer in words has to be filled with."""
+        return frozenset() if self.gives == "motion" else frozenset({self.value[2]})
 
 
 @dataclass(frozen=True)
 class Instruction:
+    """What is said to the model: text and, after it, the codes of the motion it speaks of; HIDDEN where they are not told."""
+
+    text: str
+    codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Template:
     """Text with placeholders for one task: {caption}; {frames} '80'; and of seconds one of
 
     {seconds} '4.2', {duration} '4.2 seconds', {about} '4 seconds', {spoken} 'four seconds'.
@@ -39,13 +86,15 @@ class Instruction:
 
     task: Task
     text: str
+    is_answer: bool = False
 
     def __post_init__(self) -> None:
         asked = {_NEED_OF.get(name, "") for name in _PLACEHOLDER.findall(self.text)}
         if "" in asked:
             raise ConfigError(f"template {self.text!r} has an unknown placeholder; use {', '.join(_NEED_OF)}")
-        if asked != self.task.needs:
-            needs = ", ".join(sorted(self.task.needs))
+        needed = self.task.answer_needs if self.is_answer else self.task.needs
+        if asked != needed:
+            needs = ", ".join(sorted(needed)) or "nothing"
             raise ConfigError(f"template {self.text!r} must speak of {needs} for task {self.task.name.lower()}")
 
 
@@ -57,102 +106,73 @@ _NEED_OF = {
 }
 _ROUNDED = re.compile(r"\{(?:about|spoken)\}")
 
-BARE = Instruction(Task.TEXT_TO_MOTION, "{caption}")
+BARE = Template(Task.TEXT_TO_MOTION, "{caption}")
 """What a user's prompt becomes."""
-BARE_WITH_LENGTH = Instruction(Task.TEXT_SECONDS_TO_MOTION, "{caption} for {duration}")
+BARE_WITH_LENGTH = Template(Task.TEXT_SECONDS_TO_MOTION, "{caption} for {duration}")
 """What a user's prompt becomes when a length is asked for beside it."""
-
-TEMPLATES: dict[Task, tuple[Instruction, ...]] = {
-    task: tuple(Instruction(task, text) for text in texts)
-    for task, texts in {
-        Task.TEXT_TO_MOTION: (
-            "motion: {caption}",
-            "generate a motion: {caption}",
-            "show {caption}",
-            "create this movement: {caption}",
-            "animate this: {caption}",
-            "make a motion of this: {caption}",
-            "a motion that shows {caption}",
-            "please generate the motion of {caption}",
-            "what does it look like: {caption}",
-            "move like this: {caption}",
-        ),
-        Task.TEXT_FRAMES_TO_MOTION: (
-            "{caption}, {frames} frames",
-            "{caption} for {frames} frames",
-            "{caption} ({frames} frames)",
-            "{caption} within {frames} frames",
-            "{caption}. length: {frames} frames",
-            "{frames} frames: {caption}",
-            "in {frames} frames, {caption}",
-            "a motion of {frames} frames: {caption}",
-            "generate {frames} frames of this: {caption}",
-            "make it {frames} frames long: {caption}",
-        ),
-        Task.TEXT_SECONDS_TO_MOTION: (
-            "{caption} for {duration}",
-            "{caption} for {duration}",
-            "{caption} for {about}",
-            "{caption} for about {about}",
-            "{caption} for {spoken}",
-            "{caption} for about {spoken}",
-            "{caption} for around {about}",
-            "{caption}, {duration}",
-            "{caption}, lasting {duration}",
-            "{caption} during {duration}",
-            "{caption} in {about}",
-            "{caption} ({seconds}s)",
-            "{caption}, {seconds}s",
-            "{caption}. it takes {duration}",
-            "{caption}. length: {duration}",
-            "for {duration}, {caption}",
-            "for {spoken}, {caption}",
-            "{duration}: {caption}",
-            "a motion of {duration}: {caption}",
-            "make a motion of about {about}: {caption}",
-            "generate {duration} of this: {caption}",
-            "it lasts {spoken}: {caption}",
-            "{duration} long: {caption}",
-        ),
-    }.items()
+UNROUNDED = {
+    Task.TEXT_SECONDS_TO_MOTION: BARE_WITH_LENGTH,
+    Task.SECONDS_TO_MOTION: Template(Task.SECONDS_TO_MOTION, "a motion of {duration}"),
+    Task.MOTION_SECONDS_TO_TEXT: Template(Task.MOTION_SECONDS_TO_TEXT, "describe this motion of {duration}:"),
+    Task.SECONDS_TO_TEXT: Template(Task.SECONDS_TO_TEXT, "describe a motion of {duration}"),
 }
-
-TASK_SHARES = {Task.TEXT_TO_MOTION: 0.1, Task.TEXT_FRAMES_TO_MOTION: 0.05, Task.TEXT_SECONDS_TO_MOTION: 0.25}
-"""Shares of training examples; the others are the caption and nothing else."""
+"""What is said of less than half a second, which others would round to none."""
 
 
-def instruct(caption: str, *, num_frames: int, fps: float, rng: np.random.Generator) -> str:
-    """An instruction to train on: the bare caption or one of many phrasings, some of which name the motion's length."""
-    template = _draw(rng)
-    if round(num_frames / fps) < 1 and _ROUNDED.search(template.text):  # half a second is not "zero seconds"
-        template = BARE_WITH_LENGTH
+@lru_cache(maxsize=1)
+def templates() -> dict[Task, tuple[Template, ...]]:
+    """Every phrasing of every task, from instructions.json."""
+    raw = json.loads(PHRASINGS.read_text(encoding="utf-8"))
+    return {task: tuple(Template(task, text) for text in raw[task.name.lower()]["inputs"]) for task in Task}
+
+
+@lru_cache(maxsize=1)
+def answers() -> dict[Task, tuple[Template, ...]]:
+    """Every phrasing of the answers in words."""
+    raw = json.loads(PHRASINGS.read_text(encoding="utf-8"))
+    return {
+        task: tuple(Template(task, text, is_answer=True) for text in raw[task.name.lower()]["answers"])
+        for task in Task
+        if task.gives == "text"
+    }
+
+
+def phrase_task(
+    task: Task, rng: np.random.Generator, *, caption: str = "", num_frames: int | None = None, fps: float = FPS
+) -> str:
+    """The text of an instruction for `task`, in one of its phrasings."""
+    template = _pick(templates()[task], rng)
+    if num_frames is not None and round(num_frames / fps) < 1 and _ROUNDED.search(template.text):
+        template = UNROUNDED[task]
     return fill(template, caption=caption, num_frames=num_frames, fps=fps)
 
 
-def _draw(rng: np.random.Generator) -> Instruction:
-    share = rng.random()
-    for task, width in TASK_SHARES.items():
-        if share < width:
-            return TEMPLATES[task][int(share / width * len(TEMPLATES[task]))]
-        share -= width
-    return BARE
+def phrase_answer(
+    task: Task, rng: np.random.Generator, *, caption: str = "", num_frames: int | None = None, fps: float = FPS
+) -> str:
+    """An answer in words to `task`, in one of its phrasings."""
+    return fill(_pick(answers()[task], rng), caption=caption, num_frames=num_frames, fps=fps)
 
 
-def prompt_instruction(prompt: str, *, length_s: float | None = None) -> str:
+def _pick(options: Sequence[Template], rng: np.random.Generator) -> Template:
+    return options[int(rng.random() * len(options))]
+
+
+def prompt_instruction(prompt: str, *, length_s: float | None = None) -> Instruction:
     """The instruction that a user's prompt becomes, with the length in seconds where one is asked for.
 
-    >>> prompt_instruction("a person waves")
+    >>> prompt_instruction("a person waves").text
     'a person waves'
-    >>> prompt_instruction("a person waves.", length_s=4.0)
+    >>> prompt_instruction("a person waves.", length_s=4.0).text
     'a person waves for 4 seconds'
     """
     if length_s is None:
-        return fill(BARE, caption=prompt)
-    return fill(BARE_WITH_LENGTH, caption=prompt, num_frames=round(length_s * FPS))
+        return Instruction(fill(BARE, caption=prompt))
+    return Instruction(fill(BARE_WITH_LENGTH, caption=prompt, num_frames=round(length_s * FPS)))
 
 
 def fill(
-    instruction: Instruction, *, caption: str | None = None, num_frames: int | None = None, fps: float = FPS
+    template: Template, *, caption: str | None = None, num_frames: int | None = None, fps: float = FPS
 ) -> str:
     """The template's text with every placeholder filled; seconds are frames / fps.
 
@@ -160,21 +180,22 @@ def fill(
     not given, for no frames, and for a length that a template would round to zero seconds.
     """
     given = {"caption": caption, "frames": num_frames, "seconds": num_frames}
-    absent = sorted(need for need in instruction.task.needs if given[need] is None)
+    needs = template.task.answer_needs if template.is_answer else template.task.needs
+    absent = sorted(need for need in needs if given[need] is None)
     if absent:
-        raise ConfigError(f"task {instruction.task.name.lower()} needs {', '.join(absent)}, which nobody gave")
+        raise ConfigError(f"task {template.task.name.lower()} needs {', '.join(absent)}, which nobody gave")
     values = {"caption": caption or ""}
-    if instruction is not BARE:
+    if template.text != "{caption}":
         values["caption"] = values["caption"].rstrip(" .")
     if num_frames is not None:
         if num_frames < 1 or not fps > 0:
             raise ConfigError(f"num_frames={num_frames} at fps={fps} is no length; both must be positive")
         values["frames"] = str(num_frames)
         values |= _spoken_seconds(num_frames / fps)
-        if values["about"].startswith("0") and _ROUNDED.search(instruction.text):
+        if values["about"].startswith("0") and _ROUNDED.search(template.text):
             raise ConfigError(f"{num_frames} frames are under half a second; use a template with {{duration}}")
     # in one pass: a caption that itself holds braces stays as it is
-    return _PLACEHOLDER.sub(lambda found: values[found.group(1)], instruction.text)
+    return _PLACEHOLDER.sub(lambda found: values[found.group(1)], template.text)
 
 
 _NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinalign.errors import CheckpointError, ConfigError, PromptError
+from kinalign.lm.instructions import Gives, Instruction
 from kinalign.lm.reader import Reader, ReaderConfig
 from kinalign.lm.vocab import MotionVocab
 from kinalign.run import (
@@ -166,29 +167,58 @@ class MotionLM(nn.Module):
     def device(self) -> torch.device:
         return self.t5.device
 
-    def tokenize(self, instructions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token ids and is_token mask (B, L) of instructions, each closed by the end-of-text token.
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and is_token mask (B, L) of texts, each closed by the end-of-text token.
 
         Raises PromptError for one longer than max_text_tokens: what is cut off would be ignored without a word.
         """
         text_tokenizer = self.text_tokenizer if self.reader is None else self.reader.tokenizer
-        encoded = text_tokenizer(list(instructions), padding=True, return_tensors="pt")
+        encoded = text_tokenizer(list(texts), padding=True, return_tensors="pt")
         token_ids, is_token = encoded["input_ids"], encoded["attention_mask"]
         if token_ids.shape[1] > self.max_text_tokens:
             longest = int(is_token.sum(1).argmax())
             raise PromptError(
-                f"{int(is_token[longest].sum())} tokens ({instructions[longest][:30]!r}...) is too long: "
+                f"{int(is_token[longest].sum())} tokens ({texts[longest][:30]!r}...) is too long: "
                 f"this model reads {self.max_text_tokens} of an instruction"
             )
         return token_ids.to(self.device), is_token.to(self.device)
 
-    def loss(self, instructions: Sequence[str], answers: Sequence[Sequence[int]]) -> Tensor:
+    def encode(self, instructions: Sequence[Instruction]) -> tuple[Tensor, Tensor]:
+        """What the encoder makes (B, L, D) of instructions, and which places (B, L) are tokens.
+
+        A motion stands after the text that speaks of it, before the end-of-text token where no reader reads the text.
+        """
+        token_ids, is_token = self.tokenize([instruction.text for instruction in instructions])
+        read = self.reader(token_ids, is_token) if self.reader is not None else self.t5.shared(token_ids)
+        rows = []
+        for vectors, length, instruction in zip(read, is_token.sum(1).tolist(), instructions):
+            vectors = vectors[:length]
+            if instruction.codes:
+                motion_ids = torch.from_numpy(self.vocab.hidden_to_ids(instruction.codes)).to(self.device)
+                keep = length if self.reader is not None else length - 1
+                vectors = torch.cat((vectors[:keep], self.t5.shared(motion_ids), vectors[keep:]))
+            rows.append(vectors)
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        is_place = (torch.arange(padded.shape[1], device=self.device) < lengths[:, None]).long()
+        return self.t5.encoder(inputs_embeds=padded, attention_mask=is_place).last_hidden_state, is_place
+
+    def text_to_ids(self, text: str) -> list[int]:
+        """An answer in words as token ids, closed by the end-of-text token."""
+        return self.text_tokenizer(text)["input_ids"]
+
+    def ids_to_text(self, token_ids: Sequence[int]) -> str:
+        """Words of an answer, up to the end-of-text token."""
+        ids = list(token_ids)
+        end = self.text_tokenizer.eos_token_id
+        ids = ids[: ids.index(end)] if end in ids else ids
+        return self.text_tokenizer.decode([token for token in ids if token < self.vocab.num_text]).strip()
+
+    def loss(self, instructions: Sequence[Instruction], answers: Sequence[Sequence[int]]) -> Tensor:
         """Mean cross-entropy () of answers, rows of token ids, given instructions.
 
-        Where every answer is a motion the choice is among motion ids only, as in constrained decoding: a quarter of the
-        work on a small model is the text rows of the head.
+        Each token is chosen among its kind, words or motion ids, as in constrained decoding.
         """
-        token_ids, is_token = self.tokenize(instructions)
         labels = torch.full((len(answers), max(map(len, answers))), -100)
         for row, answer in zip(labels, answers):
             row[: len(answer)] = torch.as_tensor(answer)
@@ -196,14 +226,19 @@ class MotionLM(nn.Module):
         # T5 starts decoding from pad, so the first label is a real token
         before = labels.roll(1, dims=1).clamp(min=0)
         before[:, 0] = self.t5.config.decoder_start_token_id
-        states = self._read(token_ids, is_token)
+        states, is_place = self.encode(instructions)
         hidden = self.t5.decoder(
-            input_ids=before, encoder_hidden_states=states, encoder_attention_mask=is_token, use_cache=False
+            input_ids=before, encoder_hidden_states=states, encoder_attention_mask=is_place, use_cache=False
         ).last_hidden_state
-        is_motion = all(answer[0] == self.vocab.start_id for answer in answers)
-        first = self.vocab.num_text if is_motion else 0
-        logits = self._logits(hidden, self.t5.lm_head.weight[first:])
-        return F.cross_entropy(logits.flatten(0, 1), torch.where(labels < 0, -100, labels - first).flatten())
+        head, first = self.t5.lm_head.weight, self.vocab.num_text
+        is_motion = labels >= first
+        is_word = (labels >= 0) & ~is_motion
+        total = hidden.new_zeros(())
+        for chosen, rows, offset in ((is_motion, slice(first, None), first), (is_word, slice(first), 0)):
+            if chosen.any():
+                logits = self._logits(hidden[chosen], head[rows])
+                total = total + F.cross_entropy(logits, labels[chosen] - offset, reduction="sum")
+        return total / (labels >= 0).sum()
 
     def _logits(self, hidden: Tensor, head: Tensor) -> Tensor:
         """The first T5 scales the decoder's output; T5 1.1 and flan-T5, whose head is a table of its own, do not."""
@@ -213,19 +248,22 @@ class MotionLM(nn.Module):
     @torch.no_grad()
     def generate(
         self,
-        instructions: Sequence[str],
+        instructions: Sequence[Instruction],
         *,
         generator: torch.Generator,
         num_candidates: int = 1,
         sampling: Sampling = Sampling(),
+        gives: Gives = "motion",
         min_steps: int = 1,
         max_steps: int = 49,
+        known: Sequence[Sequence[int]] | None = None,
         constrained: bool = True,
     ) -> list[list[list[int]]]:
         """Answers as token ids, `num_candidates` for each instruction: [prompt][candidate][token].
 
-        Constrained answers are motions of min_steps to max_steps steps by construction. Unconstrained ones are whatever
-        the model says, of at most as many tokens; they may be malformed, for the caller to count.
+        Constrained answers are motions of min_steps to max_steps steps, or words, by construction. Unconstrained ones
+        are whatever the model says, of at most as many tokens; they may be malformed, for the caller to count. `known`
+        gives for each prompt the codes of a motion of which only those that are HIDDEN are to be said.
 
         All chance is drawn from `generator` before: candidate c meets the same chance for every prompt, whatever other
         prompts and however many candidates are asked for.
@@ -238,38 +276,49 @@ class MotionLM(nn.Module):
             raise ConfigError(f"a motion of {min_steps} to {max_steps} steps is impossible")
         was_training = self.training
         self.eval()
-        texts = list(instructions)
         guided = sampling.guidance > 1
-        token_ids, is_token = self.tokenize([*texts, ""] if guided else texts)
-        states = self._read(token_ids, is_token)
-        order = torch.arange(len(texts)).repeat_interleave(num_candidates)  # (B C,)
+        states, is_place = self.encode([*instructions, Instruction("")] if guided else instructions)
+        order = torch.arange(len(instructions)).repeat_interleave(num_candidates)  # (B C,)
+        rows = len(order)
         if guided:
-            order = torch.cat((order, torch.full_like(order, len(texts))))
-        chances = torch.rand(num_candidates, max_steps * self.vocab.codes_per_step + 2, generator=generator)
+            order = torch.cat((order, torch.full_like(order, len(instructions))))
+        forced = self._forced(known, num_candidates)
+        if forced is not None:
+            max_tokens = forced.shape[1]
+        else:
+            max_tokens = self.max_text_tokens if gives == "text" else max_steps * self.vocab.codes_per_step + 2
+        chances = torch.rand(num_candidates, max_tokens, generator=generator)
         answers = self._decode(
             states[order],
-            is_token[order],
-            chances=chances.repeat(len(texts), 1),
+            is_place[order],
+            chances=chances.repeat(rows // num_candidates, 1),
             sampling=sampling,
-            steps=(min_steps, max_steps),
+            gives=gives,
+            steps=(min_steps, max_steps) if forced is None else (max_tokens, max_tokens),
+            forced=forced,
             constrained=constrained,
         )
         self.train(was_training)
         return [answers[start : start + num_candidates] for start in range(0, len(answers), num_candidates)]
 
-    def _read(self, token_ids: Tensor, is_token: Tensor) -> Tensor:
-        """What the encoder makes (B, L, D) of instructions, which a reader has read before it where there is one."""
-        vectors = self.t5.shared(token_ids) if self.reader is None else self.reader(token_ids, is_token)
-        return self.t5.encoder(inputs_embeds=vectors, attention_mask=is_token).last_hidden_state
+    def _forced(self, known: Sequence[Sequence[int]] | None, num_candidates: int) -> Tensor | None:
+        """Token ids (B C, L) that answers have to hold, and -1 where they are free."""
+        if known is None:
+            return None
+        rows = [torch.from_numpy(self.vocab.hidden_to_ids(codes)) for codes in known]
+        rows = [row.where(row != self.vocab.mask_id, -1) for row in rows]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).repeat_interleave(num_candidates, 0)
 
     def _decode(
         self,
         states: Tensor,
-        is_token: Tensor,
+        is_place: Tensor,
         *,
         chances: Tensor,
         sampling: Sampling,
+        gives: Gives,
         steps: tuple[int, int],
+        forced: Tensor | None,
         constrained: bool,
     ) -> list[list[int]]:
         """A row of tokens for each row of chances (R, L); with guidance the states' second half is the empty prompt."""
@@ -280,22 +329,30 @@ class MotionLM(nn.Module):
         token = torch.full((rows,), self.t5.config.decoder_start_token_id, device=self.device)
         is_open = torch.ones(rows, dtype=torch.bool)  # on the CPU, as chances are
         answers: list[list[int]] = [[] for _ in range(rows)]
-        ends = [self.vocab.end_id] if constrained else [self.vocab.end_id, self.text_tokenizer.eos_token_id]
+        ends = [self.vocab.end_id] if constrained and gives == "motion" else [self.vocab.end_id, self.text_tokenizer.eos_token_id]
         head = self.t5.lm_head.weight
         for place in range(max_tokens):
             inputs = token.repeat(2) if len(states) > rows else token
             hidden = self.t5.decoder(
                 input_ids=inputs[:, None],
                 encoder_hidden_states=states,
-                encoder_attention_mask=is_token,
+                encoder_attention_mask=is_place,
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state[:, -1]
-            allowed = self._allowed(place, steps) if constrained else torch.arange(len(head))
+            if not constrained:
+                allowed = torch.arange(len(head))
+            elif gives == "text":
+                allowed = torch.arange(self.vocab.num_text)
+            else:
+                allowed = self._allowed(place, steps)
             logits = self._logits(hidden, head[allowed]).float()
             if len(states) > rows:
                 logits = logits[rows:] + sampling.guidance * (logits[:rows] - logits[rows:])
             token = allowed.to(self.device)[_sample(logits.cpu(), sampling, chances[:, place]).to(self.device)]
+            if forced is not None:
+                said = forced[:, place].to(self.device)
+                token = torch.where(said >= 0, said, token)
             for row in torch.nonzero(is_open).flatten().tolist():
                 answers[row].append(int(token[row]))
             for end in ends:

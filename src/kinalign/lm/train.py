@@ -15,15 +15,17 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from kinalign.data.phrasings import phrase, spoken_words
+from kinalign.data.phrasings import phrase, plain_caption, spoken_words
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import ConfigError, DataError
-from kinalign.lm.instructions import instruct
+from kinalign.lm.instructions import Instruction, Task, phrase_answer, phrase_task
 from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.teach import teach_reader
 from kinalign.lm.text import minilm_reader, plain_tokenizer
+from kinalign.lm.vocab import HIDDEN
 from kinalign.run import RunFolder
 from kinalign.training import Draw, Optimization, optimize
 
@@ -46,6 +48,8 @@ class LMTraining:
     """How the reader is taught which sentences mean the same, before the rest is trained."""
     balance: float = 0.5
     """How far rare labels are drawn more often: 0 by clips, 1 every label equally."""
+    tasks: Literal["text-to-motion", "all"] = "text-to-motion"
+    """What is trained: text to motion, or all tasks between text, lengths and motions."""
     empty_share: float = 0.1
     """Share of empty instructions, for guidance."""
     crop_share: float = 0.3
@@ -66,6 +70,39 @@ CYCLIC_WORDS = frozenset(
 )
 """A part of a motion with one of these words is still that motion."""
 SHORTEST_CROP_STEPS = 8
+KEY_STEPS_SHARE = 0.25
+"""Share of in-between examples that tell a few steps only."""
+
+TASK_SHARES: dict[str, dict[Task | None, float]] = {
+    "text-to-motion": {
+        None: 0.6,
+        Task.TEXT_TO_MOTION: 0.1,
+        Task.TEXT_FRAMES_TO_MOTION: 0.05,
+        Task.TEXT_SECONDS_TO_MOTION: 0.25,
+    },
+    "all": {
+        None: 0.3,
+        Task.TEXT_TO_MOTION: 0.05,
+        Task.TEXT_FRAMES_TO_MOTION: 0.03,
+        Task.TEXT_SECONDS_TO_MOTION: 0.13,
+        Task.FRAMES_TO_MOTION: 0.01,
+        Task.SECONDS_TO_MOTION: 0.01,
+        Task.RANDOM_MOTION: 0.01,
+        Task.MOTION_TO_TEXT: 0.16,
+        Task.MOTION_FRAMES_TO_TEXT: 0.01,
+        Task.MOTION_SECONDS_TO_TEXT: 0.01,
+        Task.MOTION_TO_FRAMES: 0.01,
+        Task.MOTION_TO_SECONDS: 0.01,
+        Task.TEXT_TO_FRAMES: 0.01,
+        Task.TEXT_TO_SECONDS: 0.01,
+        Task.FRAMES_TO_TEXT: 0.01,
+        Task.SECONDS_TO_TEXT: 0.01,
+        Task.RANDOM_TEXT: 0.01,
+        Task.PREDICTION: 0.1,
+        Task.IN_BETWEEN: 0.11,
+    },
+}
+"""Shares of training examples; None is a caption and nothing else, as a user types it."""
 
 
 class ExampleSampler:
@@ -79,24 +116,50 @@ class ExampleSampler:
         weight = np.array([count[kind] ** -config.balance for kind in kinds])
         self.weight = weight / weight.sum()
         self.num_steps = np.array([min(len(clip.codes) // info.codes_per_step, config.max_steps) for clip in clips])
+        self.text_to_ids = model.text_to_ids
+        shares = TASK_SHARES[config.tasks]
+        self.tasks, self.shares = list(shares), np.array(list(shares.values())) / sum(shares.values())
         self.is_cyclic = [not CYCLIC_WORDS.isdisjoint(caption.lower().split()) for caption in first_captions]
 
-    def draw(self, rng: np.random.Generator) -> tuple[list[str], list[list[int]]]:
+    def draw(self, rng: np.random.Generator) -> tuple[list[Instruction], list[list[int]]]:
         """A batch of clips of about one length: little of a batch is then padding."""
         pivot = self.num_steps[rng.choice(len(self.clips), p=self.weight)]
         weight = self.weight * (np.abs(self.num_steps - pivot) <= max(2, 0.15 * pivot))
-        instructions, answers = [], []
-        for index in rng.choice(len(self.clips), self.config.batch_size, p=weight / weight.sum()):
-            clip = self.clips[index]
-            codes = self._part(clip.codes, self.is_cyclic[index], rng)
-            num_frames = len(codes) // self.info.codes_per_step * self.info.frames_per_step
+        indices = rng.choice(len(self.clips), self.config.batch_size, p=weight / weight.sum())
+        examples = [self._example(index, rng) for index in indices]
+        return [instruction for instruction, _ in examples], [answer for _, answer in examples]
+
+    def _example(self, index: int, rng: np.random.Generator) -> tuple[Instruction, list[int]]:
+        clip, task = self.clips[index], self.tasks[rng.choice(len(self.tasks), p=self.shares)]
+        codes = self._part(clip.codes, self.is_cyclic[index], rng)
+        told, said = self._told_and_said(task, codes, rng) if task is not None else ((), codes)
+        if task is None or not (task.codes or task.gives == "text"):
             if rng.random() < self.config.empty_share:
-                instructions.append("")
-            else:
-                caption = phrase(clip, rng, mirrored=clip.mirrored)
-                instructions.append(instruct(caption, num_frames=num_frames, fps=self.info.fps, rng=rng))
-            answers.append(self.vocab.codes_to_ids(codes).tolist())
-        return instructions, answers
+                return Instruction(""), self.vocab.codes_to_ids(said).tolist()
+        num_frames = len(codes) // self.info.codes_per_step * self.info.frames_per_step
+        if task is None:
+            return Instruction(phrase(clip, rng, mirrored=clip.mirrored)), self.vocab.codes_to_ids(said).tolist()
+        length = {"num_frames": num_frames, "fps": self.info.fps}
+        caption = phrase(clip, rng, mirrored=clip.mirrored) if "caption" in task.needs else ""
+        instruction = Instruction(phrase_task(task, rng, caption=caption, **length), told)
+        if task.gives == "motion":
+            return instruction, self.vocab.codes_to_ids(said).tolist()
+        caption = plain_caption(clip, rng, mirrored=clip.mirrored) if "caption" in task.answer_needs else ""
+        return instruction, self.text_to_ids(phrase_answer(task, rng, caption=caption, **length))
+
+    def _told_and_said(
+        self, task: Task, codes: np.ndarray, rng: np.random.Generator
+    ) -> tuple[tuple[int, ...], np.ndarray]:
+        """The codes that the instruction tells of a motion, and those that the answer says."""
+        per_step = self.info.codes_per_step
+        num_steps = len(codes) // per_step
+        if task.codes == "head":
+            head = per_step * int(rng.integers(1, max(2, num_steps * 3 // 4)))
+            return tuple(codes[:head].tolist()), codes[head:]
+        if task.codes == "gap":
+            told = hide(num_steps, rng)
+            return tuple(np.where(np.repeat(told, per_step), codes, HIDDEN).tolist()), codes
+        return (tuple(codes.tolist()) if task.codes else ()), codes
 
     def _part(self, codes: np.ndarray, is_cyclic: bool, rng: np.random.Generator) -> np.ndarray:
         """All codes, or whole steps of them: of a clip that is too long, and sometimes of one that repeats itself."""
@@ -106,6 +169,19 @@ class ExampleSampler:
             length = int(rng.integers(SHORTEST_CROP_STEPS, length + 1))
         start = int(rng.integers(0, num_steps - length + 1))
         return codes[start * self.info.codes_per_step : (start + length) * self.info.codes_per_step]
+
+
+def hide(num_steps: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which steps (S,) of a motion are told: all but one span anywhere, or only a few key steps of it."""
+    if num_steps > 4 and rng.random() < KEY_STEPS_SHARE:
+        told = np.zeros(num_steps, bool)
+        told[rng.choice(num_steps, int(rng.integers(2, max(3, num_steps // 4 + 1))), replace=False)] = True
+        return told
+    told = np.ones(num_steps, bool)
+    length = int(rng.integers(1, max(2, num_steps * 3 // 4)))
+    start = int(rng.integers(0, num_steps - length + 1))
+    told[start : start + length] = num_steps == 1  # of a single step nothing can be hidden
+    return told
 
 
 def build_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining) -> MotionLM:

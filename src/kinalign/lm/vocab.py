@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from kinalign.errors import ConfigError, InvalidCodes
 
+HIDDEN = -1
+"""Stands in a row of codes where the motion is hidden."""
+
 
 @dataclass(frozen=True)
 class MotionVocab:
@@ -61,6 +64,15 @@ class MotionVocab:
         self._check(row)
         return np.concatenate(([self.start_id], row + self.num_text, [self.end_id]))
 
+    def hidden_to_ids(self, codes: ArrayLike) -> NDArray[np.int64]:
+        """The same for a row in which HIDDEN codes are told by the mask id, one for one, as MotionGPT does.
+
+        Raises InvalidCodes for codes that are no motion where they are told, and for a row that is hidden altogether.
+        """
+        row = _integers(codes)
+        self._check(row, hidden=row == HIDDEN)
+        return np.concatenate(([self.start_id], np.where(row == HIDDEN, self.mask_id, row + self.num_text), [self.end_id]))
+
     def ids_to_codes(self, token_ids: ArrayLike) -> NDArray[np.int64]:
         """Codes (N,) between the start id that opens `token_ids` and the first end id; what follows it is ignored.
 
@@ -79,11 +91,15 @@ class MotionVocab:
         self._check(codes)
         return codes
 
-    def _check(self, codes: NDArray[np.int64]) -> None:
+    def _check(self, codes: NDArray[np.int64], *, hidden: NDArray[np.bool_] | None = None) -> None:
         if len(codes) == 0 or len(codes) % self.codes_per_step:
             raise InvalidCodes(f"{len(codes)} codes are no whole number of steps of {self.codes_per_step}, 1 at least")
         group = np.arange(len(codes)) % self.codes_per_step
         wrong = (codes < group * self.group_size) | (codes >= (group + 1) * self.group_size)
+        if hidden is not None:
+            wrong &= ~hidden
+            if hidden.all():
+                raise InvalidCodes(f"all {len(codes)} codes are hidden: there is nothing to go by")
         if wrong.any():
             place = int(np.argmax(wrong))
             low = int(group[place]) * self.group_size
