@@ -10,17 +10,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinalign.errors import ConfigError
-from kinalign.lm.instructions import BARE, TEMPLATES, Instruction, Task, fill, instruct, prompt_instruction
+from kinalign.lm.instructions import (
+    BARE,
+    Instruction,
+    Task,
+    Template,
+    answers,
+    fill,
+    phrase_answer,
+    phrase_task,
+    prompt_instruction,
+    templates,
+)
 
-EVERY_TEMPLATE = [template for templates in TEMPLATES.values() for template in templates]
+EVERY_TEMPLATE = [template for group in (templates(), answers()) for row in group.values() for template in row]
 
 
-@pytest.mark.parametrize("template", EVERY_TEMPLATE, ids=lambda template: template.text)
-def test_every_template_holds_the_caption_and_leaves_no_placeholder(template):
+@pytest.mark.parametrize("template", EVERY_TEMPLATE, ids=lambda template: f"{template.task.name}-{template.text}")
+def test_every_template_says_what_its_task_needs_and_leaves_no_placeholder(template):
     text = fill(template, caption="a person waves", num_frames=84, fps=20.0)
-    assert "a person waves" in text and "{" not in text and "}" not in text
-    said = "80|84" if template.task is Task.TEXT_FRAMES_TO_MOTION else r"\b(4\.2|4|four)\b"
-    assert bool(re.search(said, text)) == (template.task is not Task.TEXT_TO_MOTION)
+    assert "{" not in text
+    assert "}" not in text
+    needs = template.task.answer_needs if template.is_answer else template.task.needs
+    assert ("a person waves" in text) == ("caption" in needs)
+    assert ("84" in text) == ("frames" in needs)
+    assert bool(re.search(r"\b(4\.2|4|four)\b", text)) == ("seconds" in needs)
+
+
+def test_there_are_eighteen_tasks_each_with_several_wordings():
+    assert len(Task) == 18
+    for task in Task:
+        texts = [template.text for template in templates()[task]]
+        assert len(texts) >= 5, task
+        # a length is said in several ways, the rest once
+        assert len(set(texts)) >= len(texts) - 1, task
+        assert (task in answers()) == (task.gives == "text")
+
+
+def test_no_two_tasks_share_a_wording():
+    seen = {}
+    for task, row in templates().items():
+        for template in row:
+            assert seen.setdefault(template.text, task) is task
 
 
 @pytest.mark.parametrize(
@@ -36,63 +67,73 @@ def test_every_template_holds_the_caption_and_leaves_no_placeholder(template):
     ],
 )
 def test_seconds_are_frames_over_fps(frames, fps, text, expected):
-    assert fill(Instruction(Task.TEXT_SECONDS_TO_MOTION, text), caption="x", num_frames=frames, fps=fps) == expected
+    assert fill(Template(Task.TEXT_SECONDS_TO_MOTION, text), caption="x", num_frames=frames, fps=fps) == expected
 
 
 def test_frames_are_said_as_they_are():
-    template = Instruction(Task.TEXT_FRAMES_TO_MOTION, "{frames} frames: {caption}")
+    template = Template(Task.TEXT_FRAMES_TO_MOTION, "{frames} frames: {caption}")
     assert fill(template, caption="x", num_frames=84) == "84 frames: x"
 
 
 def test_a_prompt_alone_is_said_word_for_word():
-    assert prompt_instruction("A person waves.") == "A person waves."
+    assert prompt_instruction("A person waves.") == Instruction("A person waves.")
 
 
 def test_a_length_is_said_after_the_prompt():
-    assert prompt_instruction("a person waves.", length_s=4.2) == "a person waves for 4.2 seconds"
+    assert prompt_instruction("a person waves.", length_s=4.2).text == "a person waves for 4.2 seconds"
 
 
-@given(st.text(), st.integers(1, 400), st.integers(0, 2**32 - 1))
-def test_any_caption_can_be_instructed_braces_too(caption, num_frames, seed):
-    text = instruct(caption, num_frames=num_frames, fps=20.0, rng=np.random.default_rng(seed))
-    assert caption.rstrip(" .") in text
-    assert "zero" not in text.replace(caption, "")
+@given(st.sampled_from(Task), st.text(), st.integers(1, 400), st.integers(0, 2**32 - 1))
+def test_any_caption_and_length_can_be_said_braces_too(task, caption, num_frames, seed):
+    rng = np.random.default_rng(seed)
+    said = [phrase_task(task, rng, caption=caption, num_frames=num_frames, fps=20.0)]
+    needs = [task.needs]
+    if task.gives == "text":
+        said.append(phrase_answer(task, rng, caption=caption, num_frames=num_frames, fps=20.0))
+        needs.append(task.answer_needs)
+    for text, need in zip(said, needs):
+        assert (caption.rstrip(" .") in text) or "caption" not in need
+        assert "zero" not in text.replace(caption, "")
 
 
-def test_most_training_instructions_are_the_bare_caption():
-    rng = np.random.default_rng(0)
-    texts = [instruct("a person waves", num_frames=80, fps=20.0, rng=rng) for _ in range(3000)]
-    assert 0.5 < np.mean([text == "a person waves" for text in texts]) < 0.7
-    assert 0.15 < np.mean(["second" in text or "4s" in text for text in texts]) < 0.3
-    assert len(set(texts)) > len(EVERY_TEMPLATE) - 5  # two templates may say the same of this length
+def test_a_motion_follows_the_text_where_a_task_speaks_of_one():
+    assert {task for task in Task if task.codes} == {
+        Task.MOTION_TO_TEXT,
+        Task.MOTION_FRAMES_TO_TEXT,
+        Task.MOTION_SECONDS_TO_TEXT,
+        Task.MOTION_TO_FRAMES,
+        Task.MOTION_TO_SECONDS,
+        Task.PREDICTION,
+        Task.IN_BETWEEN,
+    }
 
 
 @pytest.mark.parametrize("text", ["{caption} {Framelen}", "{caption} {}", "{caption} {seconds} {frame}"])
 def test_an_unknown_placeholder_is_refused(text):
     with pytest.raises(ConfigError, match="unknown placeholder"):
-        Instruction(Task.TEXT_SECONDS_TO_MOTION, text)
+        Template(Task.TEXT_SECONDS_TO_MOTION, text)
 
 
 @pytest.mark.parametrize("text", ["{caption}", "{caption} {frames}", "no placeholder", "{seconds}"])
 def test_a_template_that_lacks_what_its_task_needs_is_refused(text):
     with pytest.raises(ConfigError, match="caption, seconds"):
-        Instruction(Task.TEXT_SECONDS_TO_MOTION, text)
+        Template(Task.TEXT_SECONDS_TO_MOTION, text)
 
 
 def test_what_nobody_gave_is_named():
     with pytest.raises(ConfigError, match="caption"):
         fill(BARE)
     with pytest.raises(ConfigError, match="seconds"):
-        fill(Instruction(Task.TEXT_SECONDS_TO_MOTION, "{caption} {seconds}"), caption="x")
+        fill(Template(Task.TEXT_SECONDS_TO_MOTION, "{caption} {seconds}"), caption="x")
 
 
 @pytest.mark.parametrize("num_frames, fps", [(0, 20.0), (-4, 20.0), (80, 0.0)])
 def test_a_length_that_is_none_is_refused(num_frames, fps):
-    template = Instruction(Task.TEXT_SECONDS_TO_MOTION, "{caption} {seconds}")
+    template = Template(Task.TEXT_SECONDS_TO_MOTION, "{caption} {seconds}")
     with pytest.raises(ConfigError, match="no length"):
         fill(template, caption="x", num_frames=num_frames, fps=fps)
 
 
 def test_under_half_a_second_is_never_rounded_to_zero():
     with pytest.raises(ConfigError, match="half a second"):
-        fill(Instruction(Task.TEXT_SECONDS_TO_MOTION, "{caption} for {about}"), caption="x", num_frames=8)
+        fill(Template(Task.TEXT_SECONDS_TO_MOTION, "{caption} for {about}"), caption="x", num_frames=8)

@@ -53,10 +53,8 @@ def answers_of(model: MotionLM) -> list[list[list[int]]]:
 def test_what_is_read_does_not_depend_on_the_padding_beside_it() -> None:
     model = model_with_reader().eval()
     alone, beside = ["a person bows"], ["a person bows", "someone walks forward and bows down, punching"]
-    ids, is_token = model.tokenize(alone)
-    short = model._read(ids, is_token)[0]
-    ids, is_token = model.tokenize(beside)
-    assert torch.allclose(model._read(ids, is_token)[0, : len(short)], short, atol=1e-5)
+    short = model.encode(alone)[0][0]
+    assert torch.allclose(model.encode(beside)[0][0, : len(short)], short, atol=1e-5)
 
 
 def test_a_reader_changes_what_the_encoder_reads_and_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -70,8 +68,7 @@ def test_a_reader_changes_what_the_encoder_reads_and_comes_back_as_it_was(tmp_pa
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     with torch.no_grad():
         model.reader.narrow.weight.mul_(-1)  # type: ignore[union-attr]
-    ids, is_token = model.tokenize(["a person bows"])
-    assert not torch.allclose(model._read(ids, is_token), back._read(ids, is_token), atol=1e-2)
+    assert not torch.allclose(model.encode(["a person bows"])[0], back.encode(["a person bows"])[0], atol=1e-2)
 
 
 def test_in_half_precision_a_reader_takes_eight_bits_and_reads_nearly_the_same(tmp_path: Path) -> None:
@@ -80,8 +77,8 @@ def test_in_half_precision_a_reader_takes_eight_bits_and_reads_nearly_the_same(t
     assert stored["reader.narrow.weight"].dtype == stored["t5.shared.weight"].dtype == torch.int8
     assert stored["t5.encoder.final_layer_norm.weight"].dtype == torch.float16
     back = MotionLM.from_pretrained(tmp_path)
-    ids, is_token = model.tokenize(["a person bows", "he punches forward"])
-    ours, theirs = model._read(ids, is_token), back._read(ids, is_token)
+    said = ["a person bows", "he punches forward"]
+    ours, theirs = model.encode(said)[0], back.encode(said)[0]
     assert torch.cosine_similarity(ours, theirs, dim=-1).min() > 0.99
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -15,8 +16,10 @@ import torch
 
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import ConfigError, DataError
+from kinalign.lm.instructions import Instruction, Task
 from kinalign.lm.model import LMConfig, MotionLM, Sampling
 from kinalign.lm.train import ExampleSampler, LMTraining, build_lm, train_lm
+from kinalign.lm.vocab import HIDDEN
 from kinalign.training import Optimization
 
 INFO = TokensInfo(num_codes=16, codes_per_step=2, frames_per_step=4, fps=20.0, tokenizer_sha256="ab")
@@ -55,7 +58,7 @@ def draws(sampler: ExampleSampler, number: int = 60) -> list[tuple[str, np.ndarr
     rows = []
     for _ in range(number):
         instructions, answers = sampler.draw(rng)
-        rows += [(text, sampler.vocab.ids_to_codes(ids).reshape(-1, 2)) for text, ids in zip(instructions, answers)]
+        rows += [(said.text, sampler.vocab.ids_to_codes(ids).reshape(-1, 2)) for said, ids in zip(instructions, answers)]
     return rows
 
 
@@ -111,6 +114,68 @@ def test_a_batch_has_clips_of_about_one_length() -> None:
 def test_the_same_generator_draws_the_same() -> None:
     first, second = (sampler_of(clips()).draw(np.random.default_rng(3)) for _ in range(2))
     assert first == second
+
+
+# all tasks
+
+
+def examples_of(task: Task, number: int = 40) -> list[tuple[Instruction, list[int]]]:
+    sampler = sampler_of(clips(), tasks="all", empty_share=0.0)
+    sampler.tasks, sampler.shares = [task], np.ones(1)
+    rng = np.random.default_rng(1)
+    return [example for _ in range(number // 4) for example in zip(*sampler.draw(rng))]
+
+
+MODEL_FOR_ALL = build_lm(clips(), INFO, TINY)
+
+
+def says(answer: list[int]) -> np.ndarray:
+    return MODEL_FOR_ALL.vocab.ids_to_codes(answer)
+
+
+@pytest.mark.parametrize("task", [task for task in Task if task.gives == "motion"])
+def test_tasks_that_give_a_motion_answer_with_one(task: Task) -> None:
+    for instruction, answer in examples_of(task):
+        assert len(says(answer)) % 2 == 0
+        assert bool(instruction.codes) == bool(task.codes)
+
+
+def test_a_prediction_goes_on_where_what_was_told_ends() -> None:
+    for instruction, answer in examples_of(Task.PREDICTION):
+        whole = [*instruction.codes, *says(answer).tolist()]
+        steps = (np.array(whole[1::2]) - 8) % 8  # clips count their steps in the second group
+        assert (np.diff(steps) % 8 == 1).all()
+        assert len(set(whole[::2])) == 1
+
+
+def test_in_between_tells_what_the_answer_says_but_for_whole_steps_that_are_hidden() -> None:
+    shares = []
+    for instruction, answer in examples_of(Task.IN_BETWEEN, 200):
+        told, said = np.array(instruction.codes), says(answer)
+        hidden = told == HIDDEN
+        assert told.shape == said.shape
+        assert np.array_equal(told[~hidden], said[~hidden])
+        assert np.array_equal(hidden[::2], hidden[1::2])
+        assert not hidden.all()
+        shares.append(hidden.mean())
+    assert min(shares) < 0.2
+    assert max(shares) > 0.6
+
+
+def test_a_caption_is_asked_for_with_the_whole_motion_and_said_in_the_words_of_the_data() -> None:
+    for instruction, answer in examples_of(Task.MOTION_TO_TEXT):
+        code = instruction.codes[0]
+        (clip,) = (clip for clip in clips() if clip.codes[0] == code)
+        assert MODEL_FOR_ALL.ids_to_text(answer) == clip.captions[0]
+
+
+@pytest.mark.parametrize(("task", "unit"), [(Task.MOTION_TO_FRAMES, 1.0), (Task.MOTION_TO_SECONDS, 20.0)])
+def test_a_motions_length_is_said_in_the_unit_asked_for(task: Task, unit: float) -> None:
+    for instruction, answer in examples_of(task):
+        said = re.search(r"\d+(?: ?\. ?\d+)?", MODEL_FOR_ALL.ids_to_text(answer))
+        assert said, MODEL_FOR_ALL.ids_to_text(answer)
+        frames = len(instruction.codes) // 2 * INFO.frames_per_step
+        assert float(said[0].replace(" ", "")) == pytest.approx(frames / unit, abs=0.05)
 
 
 # the model

@@ -183,11 +183,12 @@ class MotionLM(nn.Module):
             )
         return token_ids.to(self.device), is_token.to(self.device)
 
-    def encode(self, instructions: Sequence[Instruction]) -> tuple[Tensor, Tensor]:
+    def encode(self, instructions: Sequence[Instruction | str]) -> tuple[Tensor, Tensor]:
         """What the encoder makes (B, L, D) of instructions, and which places (B, L) are tokens.
 
         A motion stands after the text that speaks of it, before the end-of-text token where no reader reads the text.
         """
+        instructions = [Instruction(said) if isinstance(said, str) else said for said in instructions]
         token_ids, is_token = self.tokenize([instruction.text for instruction in instructions])
         read = self.reader(token_ids, is_token) if self.reader is not None else self.t5.shared(token_ids)
         rows = []
@@ -214,10 +215,10 @@ class MotionLM(nn.Module):
         ids = ids[: ids.index(end)] if end in ids else ids
         return self.text_tokenizer.decode([token for token in ids if token < self.vocab.num_text]).strip()
 
-    def loss(self, instructions: Sequence[Instruction], answers: Sequence[Sequence[int]]) -> Tensor:
+    def loss(self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]) -> Tensor:
         """Mean cross-entropy () of answers, rows of token ids, given instructions.
 
-        Each token is chosen among its kind, words or motion ids, as in constrained decoding.
+        A motion id is chosen among motion ids only, as in constrained decoding; a word among all tokens.
         """
         labels = torch.full((len(answers), max(map(len, answers))), -100)
         for row, answer in zip(labels, answers):
@@ -234,7 +235,7 @@ class MotionLM(nn.Module):
         is_motion = labels >= first
         is_word = (labels >= 0) & ~is_motion
         total = hidden.new_zeros(())
-        for chosen, rows, offset in ((is_motion, slice(first, None), first), (is_word, slice(first), 0)):
+        for chosen, rows, offset in ((is_motion, slice(first, None), first), (is_word, slice(None), 0)):
             if chosen.any():
                 logits = self._logits(hidden[chosen], head[rows])
                 total = total + F.cross_entropy(logits, labels[chosen] - offset, reduction="sum")
@@ -248,7 +249,7 @@ class MotionLM(nn.Module):
     @torch.no_grad()
     def generate(
         self,
-        instructions: Sequence[Instruction],
+        instructions: Sequence[Instruction | str],
         *,
         generator: torch.Generator,
         num_candidates: int = 1,
