@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 import tyro
 
 from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, write_tokenized
-from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, PromptError
-from kinalign.lm.instructions import Instruction, prompt_instruction
+from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, MotionError, PromptError
+from kinalign.lm.instructions import Instruction, Task, prompt_instruction, templates
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.train import LMTraining, train_lm
+from kinalign.lm.vocab import HIDDEN
+from kinalign.motion.joining import bend, fade, lay_onto
 from kinalign.motion.motion import Motion
 from kinalign.render.player import write_player
 from kinalign.render.video import write_video
@@ -30,6 +33,14 @@ MAX_PROMPT_CHARACTERS = 500
 MAX_LENGTH_S = 9.8
 """196 frames, the longest clip of the field's training data."""
 
+MAX_TOLD_STEPS = 24
+"""Steps that the model is told of a motion that it shall continue or join."""
+NEAR_FRAMES = 20
+"""Frames over which a decoded motion is laid onto the given one."""
+FADE_FRAMES = 8
+"""Frames in which one becomes the other."""
+
+CAPTION_SAMPLING = Sampling(temperature=0.0)
 DEFAULT_SAMPLING = Sampling(temperature=0.9, top_p=0.95, guidance=2.0)
 
 
@@ -106,6 +117,139 @@ class TextToMotion:
             self.lm.tokenize([instruction.text])
         return instructions
 
+    def caption(self, motion: Motion, *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> str:
+        """What happens in a motion, in one sentence. Raises MotionError for one that is too short or too long to read."""
+        return self.captions([motion], seed=seed, sampling=sampling)[0]
+
+    def captions(
+        self, motions: Sequence[Motion], *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING
+    ) -> list[str]:
+        """A sentence for each motion, read together."""
+        said = [self._about(Task.MOTION_TO_TEXT, self._codes(motion)) for motion in motions]
+        answers = self.lm.generate(
+            said, generator=torch.Generator().manual_seed(seed), gives="text", sampling=sampling
+        )
+        return [self.lm.ids_to_text(rows[0]) for rows in answers]
+
+    def predict(
+        self,
+        motion: Motion,
+        *,
+        seconds: float | None = None,
+        num_candidates: int = 1,
+        seed: int = 0,
+        sampling: Sampling = DEFAULT_SAMPLING,
+    ) -> list[Motion]:
+        """The motion and what comes next, for `seconds` or until the model ends it, at the tokenizer's frame rate.
+
+        The model reads the last seconds of a long motion. What was given stays as it is but for its last 0.4 s, where it
+        becomes what the model makes of it. Raises MotionError for a motion that is too short for a code.
+        """
+        given, told = self._end(motion, most=MAX_TOLD_STEPS)
+        fewest, most = self._steps(seconds)
+        per_step = self.lm.vocab.codes_per_step
+        most = min(most, self._longest - len(told) // per_step)
+        rows = self.lm.generate(
+            [self._about(Task.PREDICTION, told)],
+            generator=torch.Generator().manual_seed(seed),
+            num_candidates=num_candidates,
+            sampling=sampling,
+            min_steps=min(fewest, most),
+            max_steps=most,
+        )[0]
+        frames = len(told) // per_step * self.tokenizer.frames_per_step
+        continued = []
+        for row in rows:
+            whole = self._decoded([*told, *self.lm.vocab.ids_to_codes(row)], given)
+            near, overlap = min(frames, NEAR_FRAMES), min(frames, FADE_FRAMES)
+            whole = lay_onto(whole, slice(frames - near, frames), given, slice(-near, None))
+            continued.append(fade(given, whole[frames - overlap :], overlap))
+        return continued
+
+    def inbetween(
+        self,
+        head: Motion,
+        tail: Motion,
+        *,
+        seconds: float,
+        anchored: bool = False,
+        num_candidates: int = 1,
+        seed: int = 0,
+        sampling: Sampling = DEFAULT_SAMPLING,
+    ) -> list[Motion]:
+        """`head`, then `seconds` that the model fills in, then `tail`, at the tokenizer's frame rate.
+
+        The tail is moved over the ground to where the motion has come; `anchored` leaves it where it is and bends the
+        way there. Raises ConfigError for a gap that the model cannot fill and MotionError for too short a motion.
+        """
+        step_s = self.tokenizer.frames_per_step / self.tokenizer.config.fps
+        gap = round(seconds / step_s)
+        longest = self._longest - 2
+        if not 1 <= gap <= longest:
+            raise ConfigError(f"seconds={seconds} must be between {step_s} and {longest * step_s:.1f} (--seconds)")
+        room = (self._longest - gap) // 2
+        given, before = self._end(head, most=min(room, MAX_TOLD_STEPS))
+        tail = replace(tail.resample(self.tokenizer.config.fps), skeleton=given.skeleton)
+        after = self._codes(tail, most=min(room, MAX_TOLD_STEPS))
+        hidden = [HIDDEN] * (gap * self.lm.vocab.codes_per_step)
+        known = [*before, *hidden, *after]
+        rows = self.lm.generate(
+            [self._about(Task.IN_BETWEEN, known)],
+            generator=torch.Generator().manual_seed(seed),
+            num_candidates=num_candidates,
+            sampling=sampling,
+            known=[known],
+        )[0]
+        per_step, frames_per_step = self.lm.vocab.codes_per_step, self.tokenizer.frames_per_step
+        start, stop = (len(codes) // per_step * frames_per_step for codes in (before, [*before, *hidden]))
+        joined = []
+        for row in rows:
+            whole = self._decoded(self.lm.vocab.ids_to_codes(row), given)
+            near, overlap = min(start, NEAR_FRAMES), min(start, FADE_FRAMES)
+            whole = lay_onto(whole, slice(start - near, start), given, slice(-near, None))
+            near = min(len(whole) - stop, NEAR_FRAMES)
+            if anchored:
+                whole = bend(whole, slice(stop, stop + near), tail, slice(near), over=slice(start, stop))
+                placed = tail
+            else:
+                placed = lay_onto(tail, slice(near), whole, slice(stop, stop + near))
+            end = min(len(whole) - stop, FADE_FRAMES)
+            first = fade(given, whole[start - overlap : stop + end], overlap)
+            joined.append(fade(first, placed, end))
+        return joined
+
+    def _about(self, task: Task, codes: Sequence[int]) -> Instruction:
+        return Instruction(templates()[task][0].text, tuple(int(code) for code in codes))
+
+    @property
+    def _longest(self) -> int:
+        """Steps of the longest motion that the model speaks of."""
+        return int(MAX_LENGTH_S * self.tokenizer.config.fps / self.tokenizer.frames_per_step + 1e-6)
+
+    def _codes(self, motion: Motion, *, most: int | None = None) -> list[int]:
+        """Codes of a motion, or of its first `most` steps; raises MotionError for one that is too long to read whole."""
+        motion = motion.resample(self.tokenizer.config.fps)
+        if most is not None:
+            motion = motion[: most * self.tokenizer.frames_per_step + 1]
+        codes = self.tokenizer.encode(motion).tolist()
+        if len(codes) > self._longest * self.tokenizer.codes_per_step:
+            raise MotionError(
+                f"a motion of {motion.duration_s:.1f} s is too long: this model reads {MAX_LENGTH_S} s; cut it, motion[a:b]"
+            )
+        return codes
+
+    def _end(self, motion: Motion, *, most: int) -> tuple[Motion, list[int]]:
+        """The motion at the tokenizer's frame rate, up to where its last step ends, and codes of its last steps."""
+        motion = motion.resample(self.tokenizer.config.fps)
+        per_step = self.tokenizer.frames_per_step
+        steps = min(most, (len(motion) - 1) // per_step)
+        codes = self._codes(motion[max(0, len(motion) - 1 - steps * per_step) :])
+        return motion[: len(motion) - 1], codes
+
+    def _decoded(self, codes: Sequence[int], like: Motion) -> Motion:
+        """The motion of codes on the skeleton of another."""
+        return replace(self.tokenizer.decode(np.array(codes), caption=like.caption), skeleton=like.skeleton)
+
     def _read(self, prompt: str, rows: Sequence[Sequence[int]]) -> Generated:
         motions, num_invalid = [], 0
         for row in rows:
@@ -120,9 +264,8 @@ class TextToMotion:
     def _steps(self, length_s: float | None) -> tuple[int, int]:
         """Fewest and most steps of an answer."""
         step_s = self.tokenizer.frames_per_step / self.tokenizer.config.fps
-        longest = int(MAX_LENGTH_S / step_s + 1e-6)
         if length_s is None:
-            return 2, longest
+            return 2, self._longest
         if not step_s * 2 <= length_s <= MAX_LENGTH_S:
             raise ConfigError(
                 f"length_s={length_s} must be between {step_s * 2} and {MAX_LENGTH_S} seconds (--length-seconds)"
