@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from kinalign.data.tokens import TokenizedClip, TokensInfo
-from kinalign.errors import CheckpointError, ConfigError, KinalignError, PromptError
+from kinalign.errors import CheckpointError, ConfigError, KinalignError, MotionError, PromptError
 from kinalign.lm.model import LMConfig, MotionLM, Sampling
 from kinalign.lm.text import plain_tokenizer
 from kinalign.motion.features import FeatureStats, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.motion.synthetic import walking
-from kinalign.pipeline import Generate, TextToMotion, checked_prompt, generate, shipped_model, slug, tokenized
+from kinalign.pipeline import FADE_FRAMES, Generate, TextToMotion, checked_prompt, generate, shipped_model, slug, tokenized
 from kinalign.run import read_json, write_json
 from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
@@ -135,6 +135,68 @@ def test_a_prompt_that_cannot_be_spoken_is_refused(prompt: str, message: str, mo
 def test_prompts_of_any_language_and_sign_are_taken(model: TextToMotion) -> None:
     for prompt in ("un homme marche", "人が歩く", "🚶 walks", "<motion_id_3> [PAD] a person walks", "{caption}"):
         assert len(model(prompt, length_s=1.0)) == 1
+
+
+# reading, going on, filling in
+
+
+def test_a_caption_is_words_and_the_same_each_time(model: TextToMotion) -> None:
+    said = model.captions([walking(60), walking(40)])
+    assert said == [model.caption(walking(60)), model.caption(walking(40))]
+    assert all(isinstance(text, str) and "[" not in text for text in said)
+
+
+def test_a_motion_too_long_to_read_is_refused(model: TextToMotion) -> None:
+    with pytest.raises(MotionError, match=r"a motion of 10\.\d s is too long: this model reads 9\.8 s"):
+        model.caption(walking(210))
+
+
+@pytest.mark.parametrize("frames", [17, 60, 300])
+def test_a_continued_motion_begins_as_it_was_given(frames: int, model: TextToMotion) -> None:
+    given = walking(frames)
+    first, second = model.predict(given, seconds=1.0, num_candidates=2)
+    kept = frames - 1 - FADE_FRAMES
+    for motion in (first, second):
+        assert len(motion) == frames - 1 + 20
+        assert np.array_equal(motion.joints[:kept], given.joints[:kept])
+    assert not np.array_equal(first.joints, second.joints)
+    # the rest goes on from there: no joint moves farther in a frame than a decoded motion does
+    steps = np.linalg.norm(np.diff(first.joints, axis=0), axis=-1)
+    assert steps[kept - 1 :].max() < 3 * max(steps[:kept].max(), steps[kept + FADE_FRAMES :].max())
+
+
+def test_a_motion_at_another_frame_rate_goes_on_at_the_models(model: TextToMotion) -> None:
+    (motion,) = model.predict(walking(60).resample(30), seconds=0.4)
+    assert motion.fps == 20
+    assert len(motion) == len(walking(60).resample(30).resample(20)) - 1 + 8
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_what_is_filled_in_joins_what_was_given(anchored: bool, model: TextToMotion) -> None:
+    head, tail = walking(41), walking(50)
+    tail = replace(tail, joints=tail.joints + np.array([1.0, 0, 3.0]))
+    (motion,) = model.inbetween(head, tail, seconds=1.0, anchored=anchored)
+    assert len(motion) == 40 + 20 + 50
+    kept = 40 - FADE_FRAMES
+    assert np.array_equal(motion.joints[:kept], head.joints[:kept])
+    ours, theirs = motion.joints[-40:], tail.joints[-40:]
+    if anchored:
+        assert np.abs(ours - theirs).max() < 1e-3
+    else:  # the same movement somewhere else
+        distance = np.linalg.norm(ours[:, :, None] - ours[:, None], axis=-1)
+        assert np.abs(distance - np.linalg.norm(theirs[:, :, None] - theirs[:, None], axis=-1)).max() < 1e-3
+        assert np.abs(np.diff(ours[..., 1] - theirs[..., 1])).max() < 1e-3
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 20.0, float("nan")])
+def test_a_gap_that_cannot_be_filled_is_refused(seconds: float, model: TextToMotion) -> None:
+    with pytest.raises(ConfigError, match=r"must be between 0\.2 and 9\.4 \(--seconds\)"):
+        model.inbetween(walking(40), walking(40), seconds=seconds)
+
+
+def test_a_motion_too_short_to_go_on_from_is_refused(model: TextToMotion) -> None:
+    with pytest.raises(MotionError, match="too short for one code"):
+        model.predict(walking(4), seconds=1.0)
 
 
 # folders

@@ -183,10 +183,10 @@ class TextToMotion:
         way there. Raises ConfigError for a gap that the model cannot fill and MotionError for too short a motion.
         """
         step_s = self.tokenizer.frames_per_step / self.tokenizer.config.fps
-        gap = round(seconds / step_s)
         longest = self._longest - 2
-        if not 1 <= gap <= longest:
+        if not step_s / 2 < seconds < (longest + 0.5) * step_s:
             raise ConfigError(f"seconds={seconds} must be between {step_s} and {longest * step_s:.1f} (--seconds)")
+        gap = round(seconds / step_s)
         room = (self._longest - gap) // 2
         given, before = self._end(head, most=min(room, MAX_TOLD_STEPS))
         tail = replace(tail.resample(self.tokenizer.config.fps), skeleton=given.skeleton)
@@ -243,7 +243,7 @@ class TextToMotion:
         motion = motion.resample(self.tokenizer.config.fps)
         per_step = self.tokenizer.frames_per_step
         steps = min(most, (len(motion) - 1) // per_step)
-        codes = self._codes(motion[max(0, len(motion) - 1 - steps * per_step) :])
+        codes = self._codes(motion[max(0, len(motion) - 1 - max(steps, 1) * per_step) :])
         return motion[: len(motion) - 1], codes
 
     def _decoded(self, codes: Sequence[int], like: Motion) -> Motion:
