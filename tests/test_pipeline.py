@@ -13,19 +13,18 @@ import pytest
 import torch
 
 from kinalign.data.tokens import TokenizedClip, TokensInfo
-from kinalign.errors import CheckpointError, ConfigError, KinalignError, MotionError, PromptError
+from kinalign.errors import CheckpointError, ConfigError, MotionError, PromptError
 from kinalign.lm.model import LMConfig, MotionLM, Sampling
 from kinalign.lm.text import plain_tokenizer
 from kinalign.motion.features import FeatureStats, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.motion.synthetic import walking
-from kinalign.pipeline import FADE_FRAMES, Generate, TextToMotion, checked_prompt, generate, shipped_model, slug, tokenized
+from kinalign.pipeline import FADE_FRAMES, TextToMotion, checked_prompt, shipped_model, tokenized
 from kinalign.run import read_json, write_json
 from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 
-QUICK = ("npy", "bvh")
 FREE = Sampling(temperature=2.0, top_p=1.0, guidance=1.0)
 
 
@@ -396,6 +395,16 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(folder: Path, tmp_pa
 )
 def test_a_prompt_becomes_a_short_plain_name(prompt: str, name: str) -> None:
     assert slug(prompt) == name
+
+
+def test_a_checked_prompt_is_one_line() -> None:
+    assert checked_prompt(" a\tperson \n walks ") == "a person walks"
+    assert checked_prompt("x" * 500) == "x" * 500
+
+
+def test_a_model_folder_is_read_by_people_and_programs(folder: Path) -> None:
+    assert json.loads((folder / "config.json").read_text())["model"] == "TextToMotion"
+    assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pt")) + list(folder.rglob("*.pkl"))
 
 
 def test_a_checked_prompt_is_one_line() -> None:

@@ -27,7 +27,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "generate": Command("kinalign.pipeline:generate", "Turn sentences into motions, as video, animation and page"),
+    "generate": Command("kinalign.commands:generate", "Turn sentences into motions, as video, animation and page"),
+    "caption": Command("kinalign.commands:caption", "Say what happens in a motion"),
+    "predict": Command("kinalign.commands:predict", "Continue a motion"),
+    "inbetween": Command("kinalign.commands:inbetween", "Fill a gap in a motion, or between two"),
     "data build": Command(
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
     ),
@@ -38,7 +41,7 @@ COMMANDS = {
     "tokenizer evaluate": Command("kinalign.tokenizer.commands:evaluate", "Measure what coding loses, by source"),
     "tokenizer sheet": Command("kinalign.tokenizer.commands:sheet", "Draw every code of the codebook"),
     "tokenizer convert": Command("kinalign.tokenizer.commands:convert", "Convert published MotionGPT weights, or back"),
-    "lm train": Command("kinalign.pipeline:train_language_model", "Train a language model to speak motion"),
+    "lm train": Command("kinalign.commands:train_language_model", "Train a language model to speak motion"),
 }
 
 HELP = ("-h", "--help")

@@ -1,0 +1,290 @@
+"""The model's commands: generate, caption, predict, inbetween, and the training of its language part."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import torch
+import tyro
+
+from kinalign.data.dataset import load_dataset
+from kinalign.data.tokens import TokenizedClip
+from kinalign.errors import ConfigError, PromptError
+from kinalign.lm.model import Sampling
+from kinalign.lm.train import LMTraining, train_lm
+from kinalign.motion.motion import Motion
+from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion, checked_prompt, tokenized
+from kinalign.render.player import write_player
+from kinalign.render.video import write_video
+from kinalign.run import progress, write_atomically, write_json
+from kinalign.tokenizer.commands import is_unmirrored, tokenize_clips, tokens_info
+from kinalign.tokenizer.tokenizer import MotionTokenizer
+
+FileFormat = Literal["mp4", "webm", "gif", "png", "bvh", "glb", "npy", "npz", "html"]
+
+
+@dataclass(frozen=True)
+class Making:
+    """What every command that makes motions is asked."""
+
+    out: Path = Path("output")
+    """Folder for the files."""
+    num_candidates: int = 1
+    """Motions for each prompt or motion."""
+    seed: int = 0
+    temperature: float = DEFAULT_SAMPLING.temperature
+    """Below 1 safer, above 1 wilder; 0 takes the likeliest codes."""
+    top_p: float = DEFAULT_SAMPLING.top_p
+    """Draw from the likeliest codes that together have this probability."""
+    guidance: float = DEFAULT_SAMPLING.guidance
+    """How strongly the prompt is followed; 1 is off."""
+    formats: tuple[FileFormat, ...] = ("mp4", "png", "bvh", "html")
+    """What to write of each motion; html is one page with all candidates."""
+    size: int = 384
+    """Pixels of a side of mp4, webm and gif."""
+    model: Path | None = None
+    """Model folder; the shipped model where it is left out."""
+    threads: int = 1
+    """Processor threads."""
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=self.temperature, top_p=self.top_p, guidance=self.guidance)
+
+
+@dataclass(frozen=True)
+class Generate(Making):
+    """Turn sentences into motion files."""
+
+    prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Sentences, each in quotes."""
+    file: Path | None = None
+    """A text file with a prompt a line."""
+    length_seconds: float | None = None
+    """Length of the motions; the model chooses where it is left out."""
+
+
+def generate(config: Generate) -> list[Path]:
+    """Turn sentences into motion files; prints what was written. Raises PromptError before anything is made."""
+    prompts = [checked_prompt(prompt) for prompt in (*config.prompts, *_lines(config.file))]
+    if not prompts:
+        raise PromptError('no prompt; give one in quotes: kinalign generate "a person waves", or --file prompts.txt')
+    model = _model(config)
+    model.instructions(prompts, length_s=config.length_seconds)
+
+    def make(prompt: str) -> list[Motion]:
+        return model(
+            prompt,
+            num_candidates=config.num_candidates,
+            seed=config.seed,
+            length_s=config.length_seconds,
+            sampling=config.sampling,
+        )
+
+    return _make_all("generate", [("prompt", prompt, slug(prompt)) for prompt in prompts], make, config)
+
+
+@dataclass(frozen=True)
+class Predict(Making):
+    """Continue motions: what comes next."""
+
+    motions: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Motion files: bvh, npy, npz."""
+    file: Path | None = None
+    """A text file with the path of a motion a line."""
+    seconds: float | None = None
+    """How long to go on; the model chooses where it is left out."""
+
+
+def predict(config: Predict) -> list[Path]:
+    """Continue motions; prints what was written."""
+    motions = _motions(config.motions, config.file, "predict walk.bvh")
+    model = _model(config)
+
+    def make(path: str) -> list[Motion]:
+        return model.predict(
+            motions[path],
+            seconds=config.seconds,
+            num_candidates=config.num_candidates,
+            seed=config.seed,
+            sampling=config.sampling,
+        )
+
+    return _make_all("predict", [("motion", path, slug(Path(path).stem)) for path in motions], make, config)
+
+
+@dataclass(frozen=True)
+class InBetween(Making):
+    """Fill a gap: in a motion, or from one motion to another."""
+
+    motions: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """One motion file with --hide, or two with --seconds; bvh, npy, npz."""
+    hide: tuple[float, float] | None = None
+    """Seconds from which and up to which the motion is made anew."""
+    seconds: float | None = None
+    """How long the way from the first motion to the second takes."""
+    anchored: bool = False
+    """Leave the second motion where it is; else it is moved to where the first has come."""
+
+
+def inbetween(config: InBetween) -> list[Path]:
+    """Fill a gap in a motion, or from one motion to another; prints what was written."""
+    motions = list(_motions(config.motions, None, "inbetween walk.bvh --hide 1 2.5").values())
+    if len(motions) == 1 and config.hide is not None:
+        (motion,), (start, end) = motions, config.hide
+        if not 0 < start < end < motion.duration_s:
+            raise ConfigError(f"hide={start} {end} must lie inside the {motion.duration_s:.2f} s of the motion (--hide)")
+        head, tail = motion[: round(start * motion.fps)], motion[round(end * motion.fps) :]
+        seconds, anchored = end - start, True
+    elif len(motions) == 2 and config.seconds is not None:
+        (head, tail), seconds, anchored = motions, config.seconds, config.anchored
+    else:
+        raise ConfigError(
+            f"{len(motions)} motions: give one with --hide START END, or two with --seconds, in seconds"
+        )
+    model = _model(config)
+
+    def make(_: str) -> list[Motion]:
+        return model.inbetween(
+            head,
+            tail,
+            seconds=seconds,
+            anchored=anchored,
+            num_candidates=config.num_candidates,
+            seed=config.seed,
+            sampling=config.sampling,
+        )
+
+    names = " ".join(map(str, config.motions))
+    return _make_all("inbetween", [("motion", names, slug("-".join(path.stem for path in config.motions)))], make, config)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Say in a sentence what happens in motions."""
+
+    motions: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Motion files: bvh, npy, npz."""
+    file: Path | None = None
+    """A text file with the path of a motion a line."""
+    out: Path | None = None
+    """A JSONL file for the captions; they are printed in any case."""
+    model: Path | None = None
+    """Model folder; the shipped model where it is left out."""
+    threads: int = 1
+
+
+def caption(config: Caption) -> list[str]:
+    """Say in a sentence what happens in motions."""
+    motions = _motions(config.motions, config.file, "caption walk.bvh")
+    torch.set_num_threads(config.threads)
+    said = TextToMotion.from_pretrained(config.model).captions(list(motions.values()))
+    for path, text in zip(motions, said):
+        print(f"{path}: {text}" if len(motions) > 1 else text)
+    if config.out is not None:
+        rows = [json.dumps({"motion": path, "caption": text}, ensure_ascii=False) for path, text in zip(motions, said)]
+        text = "\n".join(rows) + "\n"
+        write_atomically(config.out, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    return said
+
+
+@dataclass(frozen=True)
+class TrainLM:
+    """Train a language model to speak the codes of a tokenizer; resumes where it was stopped."""
+
+    tokenizer: Path
+    """Tokenizer folder."""
+    out: Path
+    """Run folder; the finished model, with its tokenizer, is OUT/model."""
+    data: Path | None = None
+    """A data set that `kinalign data build` wrote, or HumanML3D's folder; openmocap20 where it is left out."""
+    training: LMTraining = field(default_factory=LMTraining)
+    threads: int = 1
+    """Processor threads."""
+
+
+def train_language_model(config: TrainLM) -> Path:
+    """Train a language model to speak the codes of a tokenizer; resumes where it was stopped."""
+    torch.set_num_threads(config.threads)
+    tokenizer = MotionTokenizer.from_pretrained(config.tokenizer)
+    info = tokens_info(tokenizer, config.tokenizer)
+
+    def tokenize() -> list[TokenizedClip]:
+        return tokenize_clips(tokenizer, load_dataset(config.data, "train"), mirror=is_unmirrored(config.data))
+
+    rows = tokenized(config.out / "tokens", info, tokenize)
+    lm = train_lm(rows, info, config.training, folder=config.out / "lm")
+    folder = TextToMotion(lm, tokenizer).save_pretrained(config.out / "model")
+    print(folder)
+    return folder
+
+
+
+def _model(config: Making) -> TextToMotion:
+    if not config.formats:
+        raise ConfigError(f"formats is empty; name one or more of {', '.join(get_args(FileFormat))} (--formats)")
+    torch.set_num_threads(config.threads)
+    return TextToMotion.from_pretrained(config.model)
+
+
+def _lines(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        # with or without the mark that some editors put first
+        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"cannot read the lines of {file} as text ({error}) (--file)") from error
+
+
+def _motions(paths: Sequence[Path], file: Path | None, example: str) -> dict[str, Motion]:
+    """Motions by their paths, all read before anything is made."""
+    named = [*map(str, paths), *_lines(file)]
+    if not named:
+        raise PromptError(f"no motion; name a bvh, npy or npz file: kinalign {example}")
+    return {path: Motion.load(path) for path in named}
+
+
+def _make_all(
+    what: str, asked: Sequence[tuple[str, str, str]], make: Callable[[str], list[Motion]], config: Making
+) -> list[Path]:
+    """Make and write motions for every (kind, text, stem), with a list of them in prompts.json."""
+    written: list[Path] = []
+    rows = []
+    with progress(what, total=len(asked)) as advance:
+        for number, (kind, text, stem) in enumerate(asked, start=1):
+            files = _write(make(text), config, stem=f"{number:03d}-{stem}")
+            rows.append({kind: text, "seed": config.seed, "files": [path.name for path in files]})
+            written += files
+            advance(note=text[:40])
+    write_json(config.out / "prompts.json", {"motions": rows})
+    for path in written:
+        print(path)
+    return written
+
+
+def _write(motions: Sequence[Motion], config: Making, *, stem: str) -> list[Path]:
+    files = []
+    for number, motion in enumerate(motions, start=1):
+        name = f"{stem}-{number}" if len(motions) > 1 else stem
+        for suffix in config.formats:
+            path = config.out / f"{name}.{suffix}"
+            if suffix in ("mp4", "webm", "gif"):
+                files.append(write_video(motion, path, size=config.size))
+            elif suffix != "html":
+                files.append(motion.save(path))
+    if "html" in config.formats:
+        page = config.out / f"{stem}.html"
+        write_player(motions, page)
+        files.append(page)
+    return files
+
+
+def slug(prompt: str) -> str:
+    """A prompt as a file name: at most 40 letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].strip("-") or "prompt"

@@ -1,0 +1,203 @@
+"""The commands that make, continue, join and describe motions, with a tiny model of random weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_pipeline import lm_of, tokenizer_of
+
+from kinalign.commands import Caption, Generate, InBetween, Predict, caption, generate, inbetween, predict, slug
+from kinalign.errors import CheckpointError, ConfigError, FormatError, KinalignError, PromptError
+from kinalign.motion.motion import Motion
+from kinalign.motion.synthetic import walking
+from kinalign.pipeline import TextToMotion
+from kinalign.run import read_json
+
+QUICK = ("npy", "bvh")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return TextToMotion(lm_of(), tokenizer_of()).save_pretrained(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return walking(61).save(tmp_path_factory.mktemp("motions") / "walk.bvh")
+
+
+# the command
+
+
+def settings(folder: Path, out: Path, *prompts: str, **others: object) -> Generate:
+    return replace(Generate(prompts, model=folder, out=out, formats=QUICK, length_seconds=1.0), **others)
+
+
+def test_files_of_every_prompt_and_candidate_are_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = generate(settings(folder, tmp_path, "a person walks", "Jumps, twice!", num_candidates=2, seed=4))
+    names = [f"{stem}-{n}.{s}" for stem in ("001-a-person-walks", "002-jumps-twice") for n in (1, 2) for s in QUICK]
+    assert [path.name for path in written] == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "prompts.json"])
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in written]
+    assert read_json(tmp_path / "prompts.json")["motions"][1] == {
+        "prompt": "Jumps, twice!",
+        "seed": 4,
+        "files": names[4:],
+    }
+    walks = TextToMotion.from_pretrained(folder)("a person walks", num_candidates=2, seed=4, length_s=1.0)
+    assert np.array_equal(Motion.load(written[0]).joints, walks[0].joints)
+    assert np.array_equal(Motion.load(written[2]).joints, walks[1].joints)
+
+
+def test_every_format_is_written(folder: Path, tmp_path: Path) -> None:
+    formats = ("mp4", "webm", "gif", "png", "bvh", "glb", "npy", "npz", "html")
+    written = generate(settings(folder, tmp_path, "a person walks", formats=formats, length_seconds=0.4))
+    assert [path.suffix[1:] for path in written] == [*formats]
+    beginnings = {path.suffix: path.read_bytes()[:12] for path in written}
+    assert beginnings[".png"].startswith(b"\x89PNG")
+    assert beginnings[".gif"].startswith(b"GIF8")
+    assert beginnings[".glb"].startswith(b"glTF")
+    assert beginnings[".mp4"][4:8] == b"ftyp"
+    assert beginnings[".webm"].startswith(b"\x1a\x45\xdf\xa3")
+    assert beginnings[".html"].lower().startswith(b"<!doctype")
+    assert len(Motion.load(tmp_path / "001-a-person-walks.bvh")) == 8
+
+
+def test_one_page_holds_all_candidates_of_a_prompt(folder: Path, tmp_path: Path) -> None:
+    written = generate(settings(folder, tmp_path, "a person walks", formats=("html",), num_candidates=3))
+    assert [path.name for path in written] == ["001-a-person-walks.html"]
+
+
+def test_prompts_come_from_a_file_too(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("\ufeffa person waves\n\n   \nа человек идёт\r\n", encoding="utf-8")
+    written = generate(settings(folder, tmp_path / "out", "a person walks", file=file, formats=("npy",)))
+    assert [path.name for path in written] == ["001-a-person-walks.npy", "002-a-person-waves.npy", "003-prompt.npy"]
+
+
+def test_candidates_of_a_prompt_do_not_depend_on_the_prompts_beside_it(folder: Path, tmp_path: Path) -> None:
+    alone = generate(settings(folder, tmp_path / "a", "a person walks", formats=("npy",)))
+    beside = generate(settings(folder, tmp_path / "b", "a person waves", "a person walks", formats=("npy",)))
+    assert alone[0].read_bytes() == beside[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "others", "error", "message"),
+    [
+        ((), {}, PromptError, "no prompt; give one in quotes"),
+        (("",), {}, PromptError, "the prompt '' says nothing"),
+        (("a person walks", "walks " * 10_000), {}, PromptError, "a prompt of 59999 characters is too long"),
+        (("a person walks", "walks " * 40), {}, PromptError, r"\d+ tokens .* too long"),
+        (("a person walks",), {"formats": ()}, ConfigError, "formats is empty; name one or more of mp4"),
+        (("a person walks",), {"length_seconds": 0.0}, ConfigError, r"length_s=0\.0 must be between"),
+        (("a person walks",), {"length_seconds": 1000.0}, ConfigError, r"length_s=1000\.0 must be between"),
+        (("a person walks",), {"num_candidates": 0}, ConfigError, "num_candidates=0"),
+        (("a person walks",), {"temperature": -1.0}, ConfigError, r"temperature=-1\.0 must be"),
+        (("a person walks",), {"top_p": 0.0}, ConfigError, r"top_p=0\.0 must be"),
+        (("a person walks",), {"guidance": 0.0}, ConfigError, r"guidance=0\.0 must be"),
+        (("a person walks",), {"model": Path("no/such/model")}, CheckpointError, "is no model folder"),
+        (("a person walks",), {"file": Path("no/such/file")}, PromptError, "cannot read the prompts in"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    prompts: tuple[str, ...],
+    others: dict[str, object],
+    error: type[KinalignError],
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(error, match=message):
+        generate(settings(folder, tmp_path / "out", *prompts, **others))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_prompts_that_is_no_text_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes(b"\xff\xfe\x00walks")
+    with pytest.raises(PromptError, match=r"prompts\.txt as text"):
+        generate(settings(folder, tmp_path / "out", file=tmp_path / "prompts.txt"))
+
+
+def test_an_empty_file_of_prompts_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\n \n")
+    with pytest.raises(PromptError, match="no prompt"):
+        generate(settings(folder, tmp_path / "out", file=tmp_path / "prompts.txt"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file is in the way")
+    with pytest.raises(KinalignError, match=r"cannot write .*; choose a folder that you may write to"):
+        generate(settings(folder, tmp_path / "out", "a person walks"))
+
+
+# reading, going on, filling in
+
+
+def test_a_motion_file_is_continued(folder: Path, walk: Path, tmp_path: Path) -> None:
+    written = predict(Predict(motions=(walk,), model=folder, out=tmp_path, formats=QUICK, seconds=1.0, num_candidates=2))
+    assert [path.name for path in written] == [f"001-walk-{n}.{suffix}" for n in (1, 2) for suffix in QUICK]
+    assert len(Motion.load(written[0])) == 60 + 20
+    assert read_json(tmp_path / "prompts.json")["motions"][0]["motion"] == str(walk)
+
+
+def test_motions_come_from_a_list_too(folder: Path, walk: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{walk}\n\n{walk.with_name('walk.bvh')}\n", encoding="utf-8")
+    said = caption(Caption(file=tmp_path / "list.txt", model=folder, out=tmp_path / "said.jsonl"))
+    rows = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["caption"] for row in rows] == said
+    assert rows[0]["motion"] == str(walk)
+
+
+def test_a_hidden_part_is_made_anew_and_the_rest_stays_where_it_was(folder: Path, walk: Path, tmp_path: Path) -> None:
+    (path,) = inbetween(InBetween(motions=(walk,), hide=(1.0, 2.0), model=folder, out=tmp_path, formats=("npy",)))
+    motion, given = Motion.load(path), Motion.load(walk)
+    assert np.abs(motion.joints[:10] - given.joints[:10]).max() < 1e-4
+    assert np.abs(motion.joints[-10:] - given.joints[-10:]).max() < 1e-3
+
+
+def test_two_motions_are_joined(folder: Path, walk: Path, tmp_path: Path) -> None:
+    (path,) = inbetween(InBetween(motions=(walk, walk), seconds=0.8, model=folder, out=tmp_path, formats=("npy",)))
+    assert path.name == "001-walk-walk.npy"
+    assert len(Motion.load(path)) == 60 + 16 + 61
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "message"),
+    [
+        (lambda walk: inbetween(InBetween(motions=(walk,))), ConfigError, "1 motions: give one with --hide"),
+        (lambda walk: inbetween(InBetween(motions=(walk, walk))), ConfigError, "two with --seconds"),
+        (lambda walk: inbetween(InBetween(motions=(walk,), hide=(2.0, 1.0))), ConfigError, "must lie inside the 3.05 s"),
+        (lambda walk: inbetween(InBetween(motions=(walk,), hide=(1.0, 9.0))), ConfigError, r"hide=1\.0 9\.0 must lie"),
+        (lambda walk: predict(Predict()), PromptError, "no motion; name a bvh, npy or npz file: kinalign predict"),
+        (lambda walk: caption(Caption()), PromptError, "no motion; name"),
+        (lambda walk: predict(Predict(motions=(walk.with_suffix(".fbx"),))), FormatError, "suffix '.fbx' is unknown"),
+    ],
+)
+def test_what_cannot_be_read_or_filled_is_refused(
+    wish: object, error: type[KinalignError], message: str, walk: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        wish(walk)  # type: ignore[operator]
+
+
+# names and prompts
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("A person walks, then kicks twice.", "a-person-walks-then-kicks-twice"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("人が歩く", "prompt"),
+        ("w" * 100, "w" * 40),
+        ("a person walks slowly forward and then - turns", "a-person-walks-slowly-forward-and-then-t"),
+    ],
+)
+def test_a_prompt_becomes_a_short_plain_name(prompt: str, name: str) -> None:
+    assert slug(prompt) == name
