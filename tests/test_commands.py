@@ -34,7 +34,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(folder: Path, out: Path, *prompts: str, **others: object) -> Generate:
-    return replace(Generate(prompts, model=folder, out=out, formats=QUICK, length_seconds=1.0), **others)
+    return replace(Generate(prompts=prompts, model=folder, out=out, formats=QUICK, length_seconds=1.0), **others)
 
 
 def test_files_of_every_prompt_and_candidate_are_written(
@@ -102,7 +102,7 @@ def test_candidates_of_a_prompt_do_not_depend_on_the_prompts_beside_it(folder: P
         (("a person walks",), {"top_p": 0.0}, ConfigError, r"top_p=0\.0 must be"),
         (("a person walks",), {"guidance": 0.0}, ConfigError, r"guidance=0\.0 must be"),
         (("a person walks",), {"model": Path("no/such/model")}, CheckpointError, "is no model folder"),
-        (("a person walks",), {"file": Path("no/such/file")}, PromptError, "cannot read the prompts in"),
+        (("a person walks",), {"file": Path("no/such/file")}, PromptError, "cannot read the lines of no"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(
@@ -140,7 +140,9 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(folder: Path, tmp_pa
 
 
 def test_a_motion_file_is_continued(folder: Path, walk: Path, tmp_path: Path) -> None:
-    written = predict(Predict(motions=(walk,), model=folder, out=tmp_path, formats=QUICK, seconds=1.0, num_candidates=2))
+    written = predict(
+        Predict(motions=(walk,), model=folder, out=tmp_path, formats=QUICK, seconds=1.0, num_candidates=2)
+    )
     assert [path.name for path in written] == [f"001-walk-{n}.{suffix}" for n in (1, 2) for suffix in QUICK]
     assert len(Motion.load(written[0])) == 60 + 20
     assert read_json(tmp_path / "prompts.json")["motions"][0]["motion"] == str(walk)
@@ -172,7 +174,11 @@ def test_two_motions_are_joined(folder: Path, walk: Path, tmp_path: Path) -> Non
     [
         (lambda walk: inbetween(InBetween(motions=(walk,))), ConfigError, "1 motions: give one with --hide"),
         (lambda walk: inbetween(InBetween(motions=(walk, walk))), ConfigError, "two with --seconds"),
-        (lambda walk: inbetween(InBetween(motions=(walk,), hide=(2.0, 1.0))), ConfigError, "must lie inside the 3.05 s"),
+        (
+            lambda walk: inbetween(InBetween(motions=(walk,), hide=(2.0, 1.0))),
+            ConfigError,
+            "must lie inside the 3.05 s",
+        ),
         (lambda walk: inbetween(InBetween(motions=(walk,), hide=(1.0, 9.0))), ConfigError, r"hide=1\.0 9\.0 must lie"),
         (lambda walk: predict(Predict()), PromptError, "no motion; name a bvh, npy or npz file: kinalign predict"),
         (lambda walk: caption(Caption()), PromptError, "no motion; name"),

@@ -58,7 +58,9 @@ def draws(sampler: ExampleSampler, number: int = 60) -> list[tuple[str, np.ndarr
     rows = []
     for _ in range(number):
         instructions, answers = sampler.draw(rng)
-        rows += [(said.text, sampler.vocab.ids_to_codes(ids).reshape(-1, 2)) for said, ids in zip(instructions, answers)]
+        rows += [
+            (said.text, sampler.vocab.ids_to_codes(ids).reshape(-1, 2)) for said, ids in zip(instructions, answers)
+        ]
     return rows
 
 

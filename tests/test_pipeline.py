@@ -21,7 +21,7 @@ from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.motion.synthetic import walking
 from kinalign.pipeline import FADE_FRAMES, TextToMotion, checked_prompt, shipped_model, tokenized
-from kinalign.run import read_json, write_json
+from kinalign.run import write_json
 from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 
@@ -274,137 +274,7 @@ def test_codes_are_made_once_and_only_for_their_tokenizer(tmp_path: Path) -> Non
         tokenized(tmp_path, replace(info, tokenizer_sha256="cd"), never)
 
 
-# the command
-
-
-def settings(folder: Path, out: Path, *prompts: str, **others: object) -> Generate:
-    return replace(Generate(prompts, model=folder, out=out, formats=QUICK, length_seconds=1.0), **others)
-
-
-def test_files_of_every_prompt_and_candidate_are_written(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    written = generate(settings(folder, tmp_path, "a person walks", "Jumps, twice!", num_candidates=2, seed=4))
-    names = [f"{stem}-{n}.{s}" for stem in ("001-a-person-walks", "002-jumps-twice") for n in (1, 2) for s in QUICK]
-    assert [path.name for path in written] == names
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "prompts.json"])
-    assert capsys.readouterr().out.splitlines() == [str(path) for path in written]
-    assert read_json(tmp_path / "prompts.json")["motions"][1] == {
-        "prompt": "Jumps, twice!",
-        "seed": 4,
-        "files": names[4:],
-    }
-    walks = TextToMotion.from_pretrained(folder)("a person walks", num_candidates=2, seed=4, length_s=1.0)
-    assert np.array_equal(Motion.load(written[0]).joints, walks[0].joints)
-    assert np.array_equal(Motion.load(written[2]).joints, walks[1].joints)
-
-
-def test_every_format_is_written(folder: Path, tmp_path: Path) -> None:
-    formats = ("mp4", "webm", "gif", "png", "bvh", "glb", "npy", "npz", "html")
-    written = generate(settings(folder, tmp_path, "a person walks", formats=formats, length_seconds=0.4))
-    assert [path.suffix[1:] for path in written] == [*formats]
-    beginnings = {path.suffix: path.read_bytes()[:12] for path in written}
-    assert beginnings[".png"].startswith(b"\x89PNG")
-    assert beginnings[".gif"].startswith(b"GIF8")
-    assert beginnings[".glb"].startswith(b"glTF")
-    assert beginnings[".mp4"][4:8] == b"ftyp"
-    assert beginnings[".webm"].startswith(b"\x1a\x45\xdf\xa3")
-    assert beginnings[".html"].lower().startswith(b"<!doctype")
-    assert len(Motion.load(tmp_path / "001-a-person-walks.bvh")) == 8
-
-
-def test_one_page_holds_all_candidates_of_a_prompt(folder: Path, tmp_path: Path) -> None:
-    written = generate(settings(folder, tmp_path, "a person walks", formats=("html",), num_candidates=3))
-    assert [path.name for path in written] == ["001-a-person-walks.html"]
-
-
-def test_prompts_come_from_a_file_too(folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "prompts.txt"
-    file.write_text("\ufeffa person waves\n\n   \nа человек идёт\r\n", encoding="utf-8")
-    written = generate(settings(folder, tmp_path / "out", "a person walks", file=file, formats=("npy",)))
-    assert [path.name for path in written] == ["001-a-person-walks.npy", "002-a-person-waves.npy", "003-prompt.npy"]
-
-
-def test_candidates_of_a_prompt_do_not_depend_on_the_prompts_beside_it(folder: Path, tmp_path: Path) -> None:
-    alone = generate(settings(folder, tmp_path / "a", "a person walks", formats=("npy",)))
-    beside = generate(settings(folder, tmp_path / "b", "a person waves", "a person walks", formats=("npy",)))
-    assert alone[0].read_bytes() == beside[1].read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("prompts", "others", "error", "message"),
-    [
-        ((), {}, PromptError, "no prompt; give one in quotes"),
-        (("",), {}, PromptError, "the prompt '' says nothing"),
-        (("a person walks", "walks " * 10_000), {}, PromptError, "a prompt of 59999 characters is too long"),
-        (("a person walks", "walks " * 40), {}, PromptError, r"\d+ tokens .* too long"),
-        (("a person walks",), {"formats": ()}, ConfigError, "formats is empty; name one or more of mp4"),
-        (("a person walks",), {"length_seconds": 0.0}, ConfigError, r"length_s=0\.0 must be between"),
-        (("a person walks",), {"length_seconds": 1000.0}, ConfigError, r"length_s=1000\.0 must be between"),
-        (("a person walks",), {"num_candidates": 0}, ConfigError, "num_candidates=0"),
-        (("a person walks",), {"temperature": -1.0}, ConfigError, r"temperature=-1\.0 must be"),
-        (("a person walks",), {"top_p": 0.0}, ConfigError, r"top_p=0\.0 must be"),
-        (("a person walks",), {"guidance": 0.0}, ConfigError, r"guidance=0\.0 must be"),
-        (("a person walks",), {"model": Path("no/such/model")}, CheckpointError, "is no model folder"),
-        (("a person walks",), {"file": Path("no/such/file")}, PromptError, "cannot read the prompts in"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_before_anything_is_written(
-    prompts: tuple[str, ...],
-    others: dict[str, object],
-    error: type[KinalignError],
-    message: str,
-    folder: Path,
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(error, match=message):
-        generate(settings(folder, tmp_path / "out", *prompts, **others))
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_file_of_prompts_that_is_no_text_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_bytes(b"\xff\xfe\x00walks")
-    with pytest.raises(PromptError, match=r"prompts\.txt as text"):
-        generate(settings(folder, tmp_path / "out", file=tmp_path / "prompts.txt"))
-
-
-def test_an_empty_file_of_prompts_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("\n \n")
-    with pytest.raises(PromptError, match="no prompt"):
-        generate(settings(folder, tmp_path / "out", file=tmp_path / "prompts.txt"))
-
-
-def test_a_folder_that_cannot_be_written_is_one_clear_error(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file is in the way")
-    with pytest.raises(KinalignError, match=r"cannot write .*; choose a folder that you may write to"):
-        generate(settings(folder, tmp_path / "out", "a person walks"))
-
-
-# names and prompts
-
-
-@pytest.mark.parametrize(
-    ("prompt", "name"),
-    [
-        ("A person walks, then kicks twice.", "a-person-walks-then-kicks-twice"),
-        ("../../etc/passwd", "etc-passwd"),
-        ("人が歩く", "prompt"),
-        ("w" * 100, "w" * 40),
-        ("a person walks slowly forward and then - turns", "a-person-walks-slowly-forward-and-then-t"),
-    ],
-)
-def test_a_prompt_becomes_a_short_plain_name(prompt: str, name: str) -> None:
-    assert slug(prompt) == name
-
-
-def test_a_checked_prompt_is_one_line() -> None:
-    assert checked_prompt(" a\tperson \n walks ") == "a person walks"
-    assert checked_prompt("x" * 500) == "x" * 500
-
-
-def test_a_model_folder_is_read_by_people_and_programs(folder: Path) -> None:
-    assert json.loads((folder / "config.json").read_text())["model"] == "TextToMotion"
-    assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pt")) + list(folder.rglob("*.pkl"))
+# names and folders
 
 
 def test_a_checked_prompt_is_one_line() -> None:

@@ -77,9 +77,9 @@ def generate(config: Generate) -> list[Path]:
     model = _model(config)
     model.instructions(prompts, length_s=config.length_seconds)
 
-    def make(prompt: str) -> list[Motion]:
+    def make(number: int) -> list[Motion]:
         return model(
-            prompt,
+            prompts[number],
             num_candidates=config.num_candidates,
             seed=config.seed,
             length_s=config.length_seconds,
@@ -103,19 +103,19 @@ class Predict(Making):
 
 def predict(config: Predict) -> list[Path]:
     """Continue motions; prints what was written."""
-    motions = _motions(config.motions, config.file, "predict walk.bvh")
+    paths, motions = _motions(config.motions, config.file, "predict walk.bvh")
     model = _model(config)
 
-    def make(path: str) -> list[Motion]:
+    def make(number: int) -> list[Motion]:
         return model.predict(
-            motions[path],
+            motions[number],
             seconds=config.seconds,
             num_candidates=config.num_candidates,
             seed=config.seed,
             sampling=config.sampling,
         )
 
-    return _make_all("predict", [("motion", path, slug(Path(path).stem)) for path in motions], make, config)
+    return _make_all("predict", [("motion", path, slug(Path(path).stem)) for path in paths], make, config)
 
 
 @dataclass(frozen=True)
@@ -134,22 +134,22 @@ class InBetween(Making):
 
 def inbetween(config: InBetween) -> list[Path]:
     """Fill a gap in a motion, or from one motion to another; prints what was written."""
-    motions = list(_motions(config.motions, None, "inbetween walk.bvh --hide 1 2.5").values())
+    _, motions = _motions(config.motions, None, "inbetween walk.bvh --hide 1 2.5")
     if len(motions) == 1 and config.hide is not None:
         (motion,), (start, end) = motions, config.hide
         if not 0 < start < end < motion.duration_s:
-            raise ConfigError(f"hide={start} {end} must lie inside the {motion.duration_s:.2f} s of the motion (--hide)")
+            raise ConfigError(
+                f"hide={start} {end} must lie inside the {motion.duration_s:.2f} s of the motion (--hide)"
+            )
         head, tail = motion[: round(start * motion.fps)], motion[round(end * motion.fps) :]
         seconds, anchored = end - start, True
     elif len(motions) == 2 and config.seconds is not None:
         (head, tail), seconds, anchored = motions, config.seconds, config.anchored
     else:
-        raise ConfigError(
-            f"{len(motions)} motions: give one with --hide START END, or two with --seconds, in seconds"
-        )
+        raise ConfigError(f"{len(motions)} motions: give one with --hide START END, or two with --seconds, in seconds")
     model = _model(config)
 
-    def make(_: str) -> list[Motion]:
+    def make(_: int) -> list[Motion]:
         return model.inbetween(
             head,
             tail,
@@ -161,7 +161,9 @@ def inbetween(config: InBetween) -> list[Path]:
         )
 
     names = " ".join(map(str, config.motions))
-    return _make_all("inbetween", [("motion", names, slug("-".join(path.stem for path in config.motions)))], make, config)
+    return _make_all(
+        "inbetween", [("motion", names, slug("-".join(path.stem for path in config.motions)))], make, config
+    )
 
 
 @dataclass(frozen=True)
@@ -181,13 +183,13 @@ class Caption:
 
 def caption(config: Caption) -> list[str]:
     """Say in a sentence what happens in motions."""
-    motions = _motions(config.motions, config.file, "caption walk.bvh")
+    paths, motions = _motions(config.motions, config.file, "caption walk.bvh")
     torch.set_num_threads(config.threads)
-    said = TextToMotion.from_pretrained(config.model).captions(list(motions.values()))
-    for path, text in zip(motions, said):
-        print(f"{path}: {text}" if len(motions) > 1 else text)
+    said = TextToMotion.from_pretrained(config.model).captions(motions)
+    for path, text in zip(paths, said):
+        print(f"{path}: {text}" if len(paths) > 1 else text)
     if config.out is not None:
-        rows = [json.dumps({"motion": path, "caption": text}, ensure_ascii=False) for path, text in zip(motions, said)]
+        rows = [json.dumps({"motion": path, "caption": text}, ensure_ascii=False) for path, text in zip(paths, said)]
         text = "\n".join(rows) + "\n"
         write_atomically(config.out, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
     return said
@@ -224,7 +226,6 @@ def train_language_model(config: TrainLM) -> Path:
     return folder
 
 
-
 def _model(config: Making) -> TextToMotion:
     if not config.formats:
         raise ConfigError(f"formats is empty; name one or more of {', '.join(get_args(FileFormat))} (--formats)")
@@ -242,23 +243,23 @@ def _lines(file: Path | None) -> list[str]:
         raise PromptError(f"cannot read the lines of {file} as text ({error}) (--file)") from error
 
 
-def _motions(paths: Sequence[Path], file: Path | None, example: str) -> dict[str, Motion]:
-    """Motions by their paths, all read before anything is made."""
+def _motions(paths: Sequence[Path], file: Path | None, example: str) -> tuple[list[str], list[Motion]]:
+    """Paths and their motions, all read before anything is made."""
     named = [*map(str, paths), *_lines(file)]
     if not named:
         raise PromptError(f"no motion; name a bvh, npy or npz file: kinalign {example}")
-    return {path: Motion.load(path) for path in named}
+    return named, [Motion.load(path) for path in named]
 
 
 def _make_all(
-    what: str, asked: Sequence[tuple[str, str, str]], make: Callable[[str], list[Motion]], config: Making
+    what: str, asked: Sequence[tuple[str, str, str]], make: Callable[[int], list[Motion]], config: Making
 ) -> list[Path]:
-    """Make and write motions for every (kind, text, stem), with a list of them in prompts.json."""
+    """Make, by its place, and write motions for every (kind, text, stem), with a list of them in prompts.json."""
     written: list[Path] = []
     rows = []
     with progress(what, total=len(asked)) as advance:
-        for number, (kind, text, stem) in enumerate(asked, start=1):
-            files = _write(make(text), config, stem=f"{number:03d}-{stem}")
+        for number, (kind, text, stem) in enumerate(asked):
+            files = _write(make(number), config, stem=f"{number + 1:03d}-{stem}")
             rows.append({kind: text, "seed": config.seed, "files": [path.name for path in files]})
             written += files
             advance(note=text[:40])

@@ -5,27 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import tyro
 
-from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, write_tokenized
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, MotionError, PromptError
 from kinalign.lm.instructions import Instruction, Task, prompt_instruction, templates
 from kinalign.lm.model import MotionLM, Sampling
-from kinalign.lm.train import LMTraining, train_lm
 from kinalign.lm.vocab import HIDDEN
 from kinalign.motion.joining import bend, fade, lay_onto
 from kinalign.motion.motion import Motion
-from kinalign.render.player import write_player
-from kinalign.render.video import write_video
-from kinalign.run import progress, read_json, write_atomically, write_json
-from kinalign.tokenizer.commands import is_unmirrored, tokenize_clips, tokens_info
+from kinalign.run import read_json, write_atomically, write_json
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 
 SHIPPED_MODEL = "openmocap-base"
@@ -118,17 +112,13 @@ class TextToMotion:
         return instructions
 
     def caption(self, motion: Motion, *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> str:
-        """What happens in a motion, in one sentence. Raises MotionError for one that is too short or too long to read."""
+        """What happens in a motion, in one sentence; raises MotionError for one too short or too long to read."""
         return self.captions([motion], seed=seed, sampling=sampling)[0]
 
-    def captions(
-        self, motions: Sequence[Motion], *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING
-    ) -> list[str]:
+    def captions(self, motions: Sequence[Motion], *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> list[str]:
         """A sentence for each motion, read together."""
         said = [self._about(Task.MOTION_TO_TEXT, self._codes(motion)) for motion in motions]
-        answers = self.lm.generate(
-            said, generator=torch.Generator().manual_seed(seed), gives="text", sampling=sampling
-        )
+        answers = self.lm.generate(said, generator=torch.Generator().manual_seed(seed), gives="text", sampling=sampling)
         return [self.lm.ids_to_text(rows[0]) for rows in answers]
 
     def predict(
@@ -142,8 +132,8 @@ class TextToMotion:
     ) -> list[Motion]:
         """The motion and what comes next, for `seconds` or until the model ends it, at the tokenizer's frame rate.
 
-        The model reads the last seconds of a long motion. What was given stays as it is but for its last 0.4 s, where it
-        becomes what the model makes of it. Raises MotionError for a motion that is too short for a code.
+        The model reads the last seconds of a long motion. What was given stays as it is but for its last 0.4 s, where
+        it becomes what the model makes of it. Raises MotionError for a motion that is too short for a code.
         """
         given, told = self._end(motion, most=MAX_TOLD_STEPS)
         fewest, most = self._steps(seconds)
@@ -160,7 +150,7 @@ class TextToMotion:
         frames = len(told) // per_step * self.tokenizer.frames_per_step
         continued = []
         for row in rows:
-            whole = self._decoded([*told, *self.lm.vocab.ids_to_codes(row)], given)
+            whole = self._decoded([*told, *self.lm.vocab.ids_to_codes(row).tolist()], given)
             near, overlap = min(frames, NEAR_FRAMES), min(frames, FADE_FRAMES)
             whole = lay_onto(whole, slice(frames - near, frames), given, slice(-near, None))
             continued.append(fade(given, whole[frames - overlap :], overlap))
@@ -204,7 +194,7 @@ class TextToMotion:
         start, stop = (len(codes) // per_step * frames_per_step for codes in (before, [*before, *hidden]))
         joined = []
         for row in rows:
-            whole = self._decoded(self.lm.vocab.ids_to_codes(row), given)
+            whole = self._decoded(self.lm.vocab.ids_to_codes(row).tolist(), given)
             near, overlap = min(start, NEAR_FRAMES), min(start, FADE_FRAMES)
             whole = lay_onto(whole, slice(start - near, start), given, slice(-near, None))
             near = min(len(whole) - stop, NEAR_FRAMES)
@@ -227,14 +217,15 @@ class TextToMotion:
         return int(MAX_LENGTH_S * self.tokenizer.config.fps / self.tokenizer.frames_per_step + 1e-6)
 
     def _codes(self, motion: Motion, *, most: int | None = None) -> list[int]:
-        """Codes of a motion, or of its first `most` steps; raises MotionError for one that is too long to read whole."""
+        """Codes of a motion, or of its first `most` steps; raises MotionError for one too long to read whole."""
         motion = motion.resample(self.tokenizer.config.fps)
         if most is not None:
             motion = motion[: most * self.tokenizer.frames_per_step + 1]
         codes = self.tokenizer.encode(motion).tolist()
         if len(codes) > self._longest * self.tokenizer.codes_per_step:
             raise MotionError(
-                f"a motion of {motion.duration_s:.1f} s is too long: this model reads {MAX_LENGTH_S} s; cut it, motion[a:b]"
+                f"a motion of {motion.duration_s:.1f} s is too long: "
+                f"this model reads {MAX_LENGTH_S} s; cut it, motion[a:b]"
             )
         return codes
 

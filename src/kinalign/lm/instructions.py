@@ -71,7 +71,7 @@ class Task(Enum):
 
 @dataclass(frozen=True)
 class Instruction:
-    """What is said to the model: text and, after it, the codes of the motion it speaks of; HIDDEN where they are not told."""
+    """What is said to the model: text, and after it codes of the motion it speaks of, HIDDEN where not told."""
 
     text: str
     codes: tuple[int, ...] = ()
@@ -171,9 +171,7 @@ def prompt_instruction(prompt: str, *, length_s: float | None = None) -> Instruc
     return Instruction(fill(BARE_WITH_LENGTH, caption=prompt, num_frames=round(length_s * FPS)))
 
 
-def fill(
-    template: Template, *, caption: str | None = None, num_frames: int | None = None, fps: float = FPS
-) -> str:
+def fill(template: Template, *, caption: str | None = None, num_frames: int | None = None, fps: float = FPS) -> str:
     """The template's text with every placeholder filled; seconds are frames / fps.
 
     A caption inside a longer text loses its last period. Raises ConfigError for something that the task needs and is

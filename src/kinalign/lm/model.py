@@ -188,11 +188,11 @@ class MotionLM(nn.Module):
 
         A motion stands after the text that speaks of it, before the end-of-text token where no reader reads the text.
         """
-        instructions = [Instruction(said) if isinstance(said, str) else said for said in instructions]
-        token_ids, is_token = self.tokenize([instruction.text for instruction in instructions])
+        said = [Instruction(words) if isinstance(words, str) else words for words in instructions]
+        token_ids, is_token = self.tokenize([instruction.text for instruction in said])
         read = self.reader(token_ids, is_token) if self.reader is not None else self.t5.shared(token_ids)
         rows = []
-        for vectors, length, instruction in zip(read, is_token.sum(1).tolist(), instructions):
+        for vectors, length, instruction in zip(read, is_token.sum(1).tolist(), said):
             vectors = vectors[:length]
             if instruction.codes:
                 motion_ids = torch.from_numpy(self.vocab.hidden_to_ids(instruction.codes)).to(self.device)
@@ -213,7 +213,9 @@ class MotionLM(nn.Module):
         ids = list(token_ids)
         end = self.text_tokenizer.eos_token_id
         ids = ids[: ids.index(end)] if end in ids else ids
-        return self.text_tokenizer.decode([token for token in ids if token < self.vocab.num_text]).strip()
+        text = self.text_tokenizer.decode([token for token in ids if token < self.vocab.num_text])
+        assert isinstance(text, str)
+        return text.strip()
 
     def loss(self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]) -> Tensor:
         """Mean cross-entropy () of answers, rows of token ids, given instructions.
@@ -330,7 +332,11 @@ class MotionLM(nn.Module):
         token = torch.full((rows,), self.t5.config.decoder_start_token_id, device=self.device)
         is_open = torch.ones(rows, dtype=torch.bool)  # on the CPU, as chances are
         answers: list[list[int]] = [[] for _ in range(rows)]
-        ends = [self.vocab.end_id] if constrained and gives == "motion" else [self.vocab.end_id, self.text_tokenizer.eos_token_id]
+        ends = (
+            [self.vocab.end_id]
+            if constrained and gives == "motion"
+            else [self.vocab.end_id, self.text_tokenizer.eos_token_id]
+        )
         head = self.t5.lm_head.weight
         for place in range(max_tokens):
             inputs = token.repeat(2) if len(states) > rows else token

@@ -132,20 +132,20 @@ class ExampleSampler:
     def _example(self, index: int, rng: np.random.Generator) -> tuple[Instruction, list[int]]:
         clip, task = self.clips[index], self.tasks[rng.choice(len(self.tasks), p=self.shares)]
         codes = self._part(clip.codes, self.is_cyclic[index], rng)
-        told, said = self._told_and_said(task, codes, rng) if task is not None else ((), codes)
-        if task is None or not (task.codes or task.gives == "text"):
-            if rng.random() < self.config.empty_share:
-                return Instruction(""), self.vocab.codes_to_ids(said).tolist()
-        num_frames = len(codes) // self.info.codes_per_step * self.info.frames_per_step
+        is_made_of_words = task is None or (task.gives == "motion" and not task.codes)
+        if is_made_of_words and rng.random() < self.config.empty_share:
+            return Instruction(""), self.vocab.codes_to_ids(codes).tolist()
         if task is None:
-            return Instruction(phrase(clip, rng, mirrored=clip.mirrored)), self.vocab.codes_to_ids(said).tolist()
-        length = {"num_frames": num_frames, "fps": self.info.fps}
+            return Instruction(phrase(clip, rng, mirrored=clip.mirrored)), self.vocab.codes_to_ids(codes).tolist()
+        num_frames, fps = len(codes) // self.info.codes_per_step * self.info.frames_per_step, self.info.fps
+        told, said = self._told_and_said(task, codes, rng)
         caption = phrase(clip, rng, mirrored=clip.mirrored) if "caption" in task.needs else ""
-        instruction = Instruction(phrase_task(task, rng, caption=caption, **length), told)
+        text = phrase_task(task, rng, caption=caption, num_frames=num_frames, fps=fps)
         if task.gives == "motion":
-            return instruction, self.vocab.codes_to_ids(said).tolist()
+            return Instruction(text, told), self.vocab.codes_to_ids(said).tolist()
         caption = plain_caption(clip, rng, mirrored=clip.mirrored) if "caption" in task.answer_needs else ""
-        return instruction, self.text_to_ids(phrase_answer(task, rng, caption=caption, **length))
+        answer = phrase_answer(task, rng, caption=caption, num_frames=num_frames, fps=fps)
+        return Instruction(text, told), self.text_to_ids(answer)
 
     def _told_and_said(
         self, task: Task, codes: np.ndarray, rng: np.random.Generator

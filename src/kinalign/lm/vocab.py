@@ -71,7 +71,9 @@ class MotionVocab:
         """
         row = _integers(codes)
         self._check(row, hidden=row == HIDDEN)
-        return np.concatenate(([self.start_id], np.where(row == HIDDEN, self.mask_id, row + self.num_text), [self.end_id]))
+        return np.concatenate(
+            ([self.start_id], np.where(row == HIDDEN, self.mask_id, row + self.num_text), [self.end_id])
+        )
 
     def ids_to_codes(self, token_ids: ArrayLike) -> NDArray[np.int64]:
         """Codes (N,) between the start id that opens `token_ids` and the first end id; what follows it is ignored.

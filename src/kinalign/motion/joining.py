@@ -25,7 +25,9 @@ def lay_onto(motion: Motion, frames: slice, target: Motion, target_frames: slice
     """
     ours, theirs = motion.joints[frames], target.joints[target_frames]
     if ours.shape != theirs.shape or len(ours) == 0:
-        raise MotionError(f"frames of shape {ours.shape} cannot be laid onto {theirs.shape}; choose slices of one length")
+        raise MotionError(
+            f"frames of shape {ours.shape} cannot be laid onto {theirs.shape}; choose slices of one length"
+        )
     moving, fixed = _on_ground(ours), _on_ground(theirs)
     angle = float(np.angle(np.vdot(moving - moving.mean(), fixed - fixed.mean())))
     return _turned(motion, angle, pivot=moving.mean(), shift=fixed.mean() - moving.mean())
@@ -39,7 +41,9 @@ def fade(first: Motion, second: Motion, overlap: int) -> Motion:
     longer than either, and for another skeleton or frame rate.
     """
     if not 1 <= overlap <= min(len(first), len(second)):
-        raise MotionError(f"overlap={overlap} must be from 1 to the shorter motion's {min(len(first), len(second))} frames")
+        raise MotionError(
+            f"overlap={overlap} must be from 1 to the shorter motion's {min(len(first), len(second))} frames"
+        )
     if (first.skeleton.name, first.fps) != (second.skeleton.name, second.fps):
         raise MotionError(
             f"cannot fade from {first.skeleton.name!r} at {first.fps} fps to {second.skeleton.name!r} at {second.fps}"
@@ -61,7 +65,9 @@ def bend(motion: Motion, frames: slice, target: Motion, target_frames: slice, *,
     start, stop, _ = over.indices(len(motion))
     ours, theirs = _on_ground(motion.joints[frames]), _on_ground(target.joints[target_frames])
     if ours.shape != theirs.shape or ours.size == 0:
-        raise MotionError(f"frames of shape {ours.shape} cannot be laid onto {theirs.shape}; choose slices of one length")
+        raise MotionError(
+            f"frames of shape {ours.shape} cannot be laid onto {theirs.shape}; choose slices of one length"
+        )
     angle = float(np.angle(np.vdot(ours - ours.mean(), theirs - theirs.mean())))
     pivot = _on_ground(motion.joints[start : start + 1, :1]).mean()
     shift = theirs.mean() - (pivot + (ours.mean() - pivot) * np.exp(1j * angle))
