@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -184,3 +188,81 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Optimization(**settings)  # type: ignore[arg-type]
+
+
+# --- one batch in parts -------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys
+import numpy as np, torch
+from torch import nn
+from kinalign.run import RunFolder
+from kinalign.tokenizer.quantizer import VectorQuantizer
+from kinalign.training import Optimization, optimize
+
+torch.set_num_threads(1)
+settings = Optimization(steps=6, learning_rate=0.02, warmup_steps=1, log_every=1, accumulate=int(sys.argv[2]))
+torch.manual_seed(0)
+module = nn.ModuleDict({"layer": nn.Linear(3, 4), "codes": VectorQuantizer(4, 4)})
+
+def terms_of(draw):
+    x = torch.from_numpy(draw.rng.normal(size=(8, 3))).float()
+    lengths = draw.mine(torch.from_numpy(draw.rng.integers(1, 5, 8)))
+    latents = module["layer"](draw.mine(x))[:, None]
+    quantized = module["codes"](latents, generator=draw.generator)
+    error = ((quantized.vectors[:, 0] - 1) ** 2).mean(-1) + ((latents[:, 0] + 1) ** 2).mean(-1)
+    return {"loss": (error * lengths).sum() / lengths.sum(), "weight": lengths.sum()}
+
+optimize(RunFolder.open(sys.argv[1], settings), module, terms_of, settings)
+"""
+
+
+def run_in_parts(tmp_path: Path, *, processes: int, accumulate: int = 1) -> tuple[list[float], dict[str, Tensor]]:
+    """Losses and weights after six steps of eight examples, in so many processes and parts."""
+    script, out = tmp_path / "train.py", tmp_path / f"{processes}x{accumulate}"
+    script.write_text(SCRIPT)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *launcher, script, out, str(accumulate)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    run = RunFolder(out)
+    checkpoint = run.load_checkpoint()
+    assert checkpoint is not None
+    return [row["loss"] for row in run.metrics()], checkpoint.tensors
+
+
+def test_two_processes_learn_what_one_does_on_the_same_batch(tmp_path: Path) -> None:
+    losses, weights = run_in_parts(tmp_path, processes=1)
+    theirs, same = run_in_parts(tmp_path, processes=2)
+    assert len(losses) == 6 and losses[-1] < losses[0]
+    assert theirs == pytest.approx(losses, rel=1e-5)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(same[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(tmp_path: Path) -> None:
+    def trained(accumulate: int) -> nn.Linear:
+        torch.manual_seed(0)
+        module = nn.Linear(2, 1)
+
+        def terms_of(draw: Draw) -> dict[str, Tensor]:
+            x, weight = draw.rng.normal(size=(10, 2)), draw.rng.integers(1, 9, 10)
+            x, weight = draw.mine(torch.from_numpy(x).float()), draw.mine(torch.from_numpy(weight))
+            error = (module(x)[:, 0] - x.sum(1)) ** 2
+            return {"loss": (error * weight).sum() / weight.sum(), "weight": weight.sum()}
+
+        settings = Optimization(steps=20, learning_rate=0.05, accumulate=accumulate)
+        optimize(RunFolder.open(tmp_path / str(accumulate), settings), module, terms_of, settings)
+        return module
+
+    whole = trained(1)
+    for accumulate in (2, 3, 10):
+        torch.testing.assert_close(trained(accumulate).weight, whole.weight, rtol=1e-4, atol=1e-6)
+
+
+def test_all_parts_one_after_the_other_are_the_batch() -> None:
+    draws = [Draw(np.random.default_rng(0), torch.Generator(), 0, part, 3) for part in range(3)]
+    assert [row for draw in draws for row in draw.mine(list(range(8)))] == list(range(8))
+    assert torch.equal(torch.cat([draw.mine(torch.arange(8)) for draw in draws]), torch.arange(8))

@@ -1,14 +1,19 @@
 """The one training loop: draw, compute, step, log, checkpoint; killed and resumed it gives what it would have given.
 
-Single process and float32. Learning rate: linear warm-up, then half a cosine. Everything random after the initial
-weights comes from two generators whose states are in the checkpoint.
+One process, or many under `torchrun`, or a batch in parts: each sees the same draws and computes its part of the batch,
+and the gradients of all are summed, so that 2 x 4 examples teach what 1 x 8 do. Processes, devices and half precision
+are accelerate's. Learning rate: linear warm-up, then half a cosine. Everything random after the initial weights comes
+from two generators whose states are in the checkpoint.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +21,11 @@ from torch import Tensor, nn
 
 from kinalign.errors import ConfigError, KinalignError
 from kinalign.run import RunFolder, progress
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Rows = TypeVar("Rows", Tensor, list[Any])
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,8 @@ class Optimization:
     warmup_steps: int = 50
     """Optimizer steps until the highest learning rate."""
     betas: tuple[float, float] = (0.9, 0.99)
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other; more take less memory."""
     max_grad_norm: float = 1.0
     """Gradients longer than this are scaled down to it."""
     log_every: int = 25
@@ -38,7 +50,7 @@ class Optimization:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every"):
+        for name in ("steps", "accumulate", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name.replace('_', '-')})")
         for name in ("learning_rate", "max_grad_norm"):
@@ -53,12 +65,19 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Draw:
-    """What a step may use that is random: numpy's generator for data, torch's for the model."""
+    """What a step may use that is random: numpy's generator for data, torch's for the model. All parts see the same."""
 
     rng: np.random.Generator
     generator: torch.Generator
     step: int
     """Optimizer steps taken before this one."""
+    part: int = 0
+    parts: int = 1
+    device: torch.device | str = "cpu"
+
+    def mine(self, batch: Rows) -> Rows:
+        """The rows of a batch that are this part's to compute; all parts one after the other are the batch."""
+        return batch[len(batch) * self.part // self.parts : len(batch) * (self.part + 1) // self.parts]
 
 
 def optimize(
@@ -66,9 +85,12 @@ def optimize(
 ) -> None:
     """Train `module` in place to the end of `settings.steps`, from where the run folder stands.
 
-    `terms_of(draw)` draws a batch and returns named scalars; "loss" is the one that is minimised, all are logged.
-    Raises KinalignError when the loss or its gradients are no longer finite; no such weights reach a checkpoint.
+    `terms_of(draw)` draws a batch, takes `draw.mine` of it and returns named scalars: "loss" is the one that is
+    minimised, all are logged. They are means; where parts of a batch are means over unequally much, "weight" says over
+    how much. Raises KinalignError when the loss or a gradient is no longer finite; such weights reach no checkpoint.
     """
+    accelerator = _accelerator()
+    module.to(accelerator.device)
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=settings.betas, weight_decay=0.0)
     rng, generator = np.random.default_rng(settings.seed), torch.Generator().manual_seed(settings.seed)
@@ -81,29 +103,86 @@ def optimize(
         rng.bit_generator.state = checkpoint.state["rng"]
 
     module.train()
-    with progress(run.path.name, total=settings.steps, done=first_step) as advance:
+    is_main = accelerator.is_main_process
+    bar = progress(run.path.name, total=settings.steps, done=first_step) if is_main else nullcontext(_say_nothing)
+    with bar as advance:
         for done in range(first_step + 1, settings.steps + 1):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate_at(done - 1)
-            terms = terms_of(Draw(rng, generator, done - 1))
             optimizer.zero_grad(set_to_none=True)
-            terms["loss"].backward()
-            norm = nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
-            if not (torch.isfinite(terms["loss"]) and torch.isfinite(norm)):
+            terms = _backward(accelerator, trained, terms_of, Draw(rng, generator, done - 1), settings.accumulate)
+            norm = nn.utils.clip_grad_norm_(trained, settings.max_grad_norm).item()
+            if not (math.isfinite(terms["loss"]) and math.isfinite(norm)):
                 raise KinalignError(
-                    f"the loss is {terms['loss'].item()} and its gradient {norm.item()} at step {done} of {run.path}; "
+                    f"the loss is {terms['loss']} and its gradient {norm} at step {done} of {run.path}; "
                     "begin anew in another folder with a lower --learning-rate"
                 )
             optimizer.step()
-            advance(note=f"loss {terms['loss'].item():.3f}")
-            if done % settings.log_every == 0 or done == settings.steps:
-                run.log(done, **{name: value.item() for name, value in terms.items()})
-            if done % settings.checkpoint_every == 0 or done == settings.steps:
+            advance(note=f"loss {terms['loss']:.3f}")
+            if is_main and (done % settings.log_every == 0 or done == settings.steps):
+                run.log(done, **terms)
+            if is_main and (done % settings.checkpoint_every == 0 or done == settings.steps):
                 tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
                 tensors |= _optimizer_tensors(optimizer)
                 tensors["generator"] = generator.get_state()
                 run.save_checkpoint(done, tensors, {"rng": rng.bit_generator.state})
+    accelerator.wait_for_everyone()
     module.eval()
+
+
+def _accelerator() -> Accelerator:
+    from accelerate import Accelerator
+
+    has_gpu = torch.cuda.is_available()
+    is_half = has_gpu and torch.cuda.is_bf16_supported()
+    # told that there is no GPU, or processes on a processor alone would not find each other
+    return Accelerator(cpu=not has_gpu, mixed_precision="bf16" if is_half else "no")
+
+
+def _say_nothing(amount: int = 1, *, note: str = "") -> None:
+    """In the place of a progress bar, where another process shows one."""
+
+
+def _backward(
+    accelerator: Accelerator,
+    trained: Sequence[nn.Parameter],
+    terms_of: Callable[[Draw], Mapping[str, Tensor]],
+    draw: Draw,
+    accumulate: int,
+) -> dict[str, float]:
+    """Gradients of the whole batch, into `trained`, and its terms: weighted means over all parts of all processes."""
+    parts = accelerator.num_processes * accumulate
+    before = deepcopy(draw.rng.bit_generator.state), draw.generator.get_state()
+    sums: dict[str, Tensor] = {}
+    for turn in range(accumulate):
+        draw.rng.bit_generator.state = before[0]
+        draw.generator.set_state(before[1])
+        part = accelerator.process_index * accumulate + turn
+        mine = Draw(draw.rng, draw.generator, draw.step, part, parts, accelerator.device)
+        with accelerator.autocast():
+            terms = dict(terms_of(mine))
+        weight = terms.pop("weight", torch.ones(())).to(accelerator.device)
+        (terms["loss"] * weight).backward()
+        for name, value in (*terms.items(), ("weight", weight)):
+            value = value.detach() if name == "weight" else value.detach() * weight
+            sums[name] = sums.get(name, torch.zeros((), device=accelerator.device)) + value
+    total = accelerator.reduce(torch.stack(list(sums.values())), "sum")
+    found = dict(zip(sums, total.tolist()))
+    _sum_gradients(accelerator, trained)
+    for parameter in trained:
+        if parameter.grad is not None:
+            parameter.grad /= found["weight"]
+    return {name: value / found["weight"] for name, value in found.items() if name != "weight"}
+
+
+def _sum_gradients(accelerator: Accelerator, trained: Sequence[nn.Parameter]) -> None:
+    """Gradients of all processes summed, in one message."""
+    if accelerator.num_processes == 1:
+        return
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+    summed = accelerator.reduce(torch.cat([grad.flatten() for grad in own]), "sum")
+    for parameter, grad in zip(trained, summed.split([grad.numel() for grad in own])):
+        parameter.grad = grad.view_as(parameter)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -102,9 +102,13 @@ def teach_reader(
     def terms_of(draw: Draw) -> dict[str, Tensor]:
         torch.manual_seed(int(draw.rng.integers(2**31)))  # dropout draws from torch's own generator
         sentences, right = lesson.draw(draw.rng, batch_size)
+        sentences = draw.mine(sentences)
         said = pupil(*model.tokenize(sentences))
-        terms = {question: F.cross_entropy(said[question], right[question]) for question in QUESTIONS}
-        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+        terms = {
+            question: F.cross_entropy(said[question], draw.mine(right[question]).to(model.device))
+            for question in QUESTIONS
+        }
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms, "weight": torch.tensor(float(len(sentences)))}
 
     optimize(run, pupil, terms_of, settings)
     model.reader.freeze()

@@ -219,7 +219,9 @@ def train_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTrainin
     def terms_of(draw: Draw) -> dict[str, Tensor]:
         torch.manual_seed(int(draw.rng.integers(2**31)))  # dropout draws from torch's own generator
         instructions, answers = sampler.draw(draw.rng)
-        return {"loss": model.loss(instructions, answers)}
+        answers = draw.mine(answers)
+        weight = torch.tensor(float(sum(map(len, answers))))
+        return {"loss": model.loss(draw.mine(instructions), answers), "weight": weight}
 
     optimize(run, model, terms_of, config.optimization)
     return model

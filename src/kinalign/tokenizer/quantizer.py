@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -83,13 +84,13 @@ class VectorQuantizer(nn.Module):
         return F.embedding(codes, self.codebook)
 
     def forward(self, latents: Tensor, *, generator: torch.Generator | None = None) -> Quantized:
-        flat = latents.reshape(-1, self.code_dim)
+        flat = latents.detach().reshape(-1, self.code_dim)
         if self.training and not self.is_drawn:
-            self._draw(flat.detach(), generator)
+            self._draw(of_all_processes(flat), generator)
         codes = self.encode(latents)
         vectors = self.decode(codes)
         if self.training:
-            self._follow(flat.detach(), codes.flatten(), generator)
+            self._follow(of_all_processes(flat), of_all_processes(codes.flatten()), generator)
         commitment_loss = F.mse_loss(latents, vectors.detach())
         vectors = latents + (vectors - latents).detach()
         return Quantized(vectors, codes[..., None], commitment_loss, perplexity(codes, self.codebook_size)[None])
@@ -117,6 +118,19 @@ class VectorQuantizer(nn.Module):
         alive = (self.code_count >= DEAD_SHARE * len(flat) / self.codebook_size)[:, None]
         mean = self.code_sum / self.code_count.clamp(min=1e-6)[:, None]
         self.codebook.copy_(torch.where(alive, mean, self._sample(flat, generator)))
+
+
+def of_all_processes(rows: Tensor) -> Tensor:
+    """Rows (N, ...) of this process, then of the others in their order; they may have unequally many."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return rows
+    lengths = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(lengths, torch.tensor([len(rows)], device=rows.device))
+    padded = rows.new_zeros((int(max(lengths)), *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: int(length)] for part, length in zip(parts, lengths)])
 
 
 class GroupedQuantizer(nn.Module):

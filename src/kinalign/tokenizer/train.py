@@ -167,13 +167,14 @@ def train_tokenizer(clips: Sequence[Clip], config: TokenizerTraining, *, folder:
     network = VQVAE(config.network)
 
     def terms_of(draw: Draw) -> dict[str, Tensor]:
-        batch = sampler.draw(draw.rng)
+        batch = draw.mine(sampler.draw(draw.rng)).to(draw.device)
         quantize = draw.step >= config.continuous_steps
         features, quantized = network(batch, quantize=quantize, generator=draw.generator)
         terms = reconstruction_losses(
-            features, batch, quantized.commitment_loss, mean=mean, std=std, weights=config.weights
+            features, batch, quantized.commitment_loss, mean=mean.to(batch), std=std.to(batch), weights=config.weights
         )
-        return terms | {f"codebook/perplexity_{q}": use for q, use in enumerate(quantized.perplexity)}
+        use = {f"codebook/perplexity_{q}": use for q, use in enumerate(quantized.perplexity)}
+        return {**terms, **use, "weight": torch.tensor(float(len(batch)))}
 
     optimize(run, network, terms_of, config.optimization)
     return MotionTokenizer(TokenizerConfig(config.network, heading=config.heading), network, stats, skeleton)
@@ -194,11 +195,14 @@ def refine_decoder(
     mean, std = torch.from_numpy(stats.mean), torch.from_numpy(stats.std)
 
     def terms_of(draw: Draw) -> dict[str, Tensor]:
-        batch = sampler.draw(draw.rng)
+        batch = draw.mine(sampler.draw(draw.rng)).to(draw.device)
         with torch.no_grad():
             codes = network.encode(batch)
         nothing = batch.new_zeros(())
-        return reconstruction_losses(network.decode(codes), batch, nothing, mean=mean, std=std, weights=config.weights)
+        terms = reconstruction_losses(
+            network.decode(codes), batch, nothing, mean=mean.to(batch), std=std.to(batch), weights=config.weights
+        )
+        return {**terms, "weight": torch.tensor(float(len(batch)))}
 
     optimize(run, network.decoder, terms_of, config.optimization)
     return tokenizer
