@@ -124,7 +124,7 @@ def test_the_loss_of_a_t5_that_users_have_is_that_of_transformers(
     assert back.loss(PROMPTS, TEXT_ANSWERS).item() == pytest.approx(ours.item())
 
 
-def test_motions_are_chosen_among_motion_tokens_only(model: MotionLM) -> None:
+def test_motions_are_chosen_among_motion_tokens_only_but_for_their_start(model: MotionLM) -> None:
     answers = [model.vocab.codes_to_ids([1, 2, 3]).tolist(), model.vocab.codes_to_ids([4]).tolist()]
     with torch.no_grad():
         token_ids, is_token = model.tokenize(PROMPTS[:2])
@@ -132,9 +132,22 @@ def test_motions_are_chosen_among_motion_tokens_only(model: MotionLM) -> None:
         for row, answer in zip(labels, answers):
             row[: len(answer)] = torch.tensor(answer)
         logits = model.t5(input_ids=token_ids, attention_mask=is_token, labels=labels).logits
-    logits[..., : model.vocab.num_text] = -torch.inf
+    logits[:, 1:, : model.vocab.num_text] = -torch.inf
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
     assert model.loss(PROMPTS[:2], answers).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_model_says_whether_it_will_answer_with_a_motion_or_words() -> None:
+    model = model_of().train()
+    asked = ["walks", "how long"]
+    answers = [model.vocab.codes_to_ids([1, 2, 3]).tolist(), [5, 6, 2]]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.loss(asked, answers).backward()
+        optimizer.step()
+    assert [model.gives(text) for text in asked] == ["motion", "text"]
+    assert model.training
 
 
 def test_padding_costs_nothing(model: MotionLM) -> None:

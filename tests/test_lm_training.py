@@ -15,10 +15,21 @@ import pytest
 import torch
 
 from kinalign.data.tokens import TokenizedClip, TokensInfo
-from kinalign.errors import ConfigError, DataError
+from kinalign.errors import CheckpointError, ConfigError, DataError
 from kinalign.lm.instructions import Instruction, Task
 from kinalign.lm.model import LMConfig, MotionLM, Sampling
-from kinalign.lm.train import ExampleSampler, LMTraining, build_lm, train_lm
+from kinalign.lm.train import (
+    BLANK,
+    NOISE_SHARE,
+    ExampleSampler,
+    Kind,
+    LMTraining,
+    Stage,
+    blank,
+    build_lm,
+    keep,
+    train_lm,
+)
 from kinalign.lm.vocab import HIDDEN
 from kinalign.training import Optimization
 
@@ -122,13 +133,17 @@ def test_the_same_generator_draws_the_same() -> None:
 
 
 def examples_of(task: Task, number: int = 40) -> list[tuple[Instruction, list[int]]]:
-    sampler = sampler_of(clips(), tasks="all", empty_share=0.0)
-    sampler.tasks, sampler.shares = [task], np.ones(1)
+    return examples_of_kind(task, "instructions", number)
+
+
+def examples_of_kind(kind: Kind, stage: Stage, number: int) -> list[tuple[Instruction, list[int]]]:
+    sampler = sampler_of(clips(), tasks=stage, empty_share=0.0)
+    sampler.kinds, sampler.shares = [kind], np.ones(1)
     rng = np.random.default_rng(1)
     return [example for _ in range(number // 4) for example in zip(*sampler.draw(rng))]
 
 
-MODEL_FOR_ALL = build_lm(clips(), INFO, TINY)
+MODEL_FOR_ALL = build_lm(clips(), INFO, replace(TINY, tasks="instructions"))
 
 
 def says(answer: list[int]) -> np.ndarray:
@@ -178,6 +193,111 @@ def test_a_motions_length_is_said_in_the_unit_asked_for(task: Task, unit: float)
         assert said, MODEL_FOR_ALL.ids_to_text(answer)
         frames = len(instruction.codes) // 2 * INFO.frames_per_step
         assert float(said[0].replace(" ", "")) == pytest.approx(frames / unit, abs=0.05)
+
+
+# span corruption
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 20, 49, 200])
+def test_a_share_of_a_row_is_dropped_in_spans(length: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = [keep(length, rng) for _ in range(200)]
+    assert {len(row) for row in rows} == {length}
+    dropped = {int((~row).sum()) for row in rows}
+    assert dropped == {max(1, round(NOISE_SHARE * length)) if length > 1 else 0}
+    if length == 200:
+        spans = [int((np.diff(np.concatenate(([True], row)).astype(int)) == -1).sum()) for row in rows]
+        assert set(spans) == {10}
+        assert np.mean(rows, axis=0).min() > 0.5  # every place is kept more often than not, and none always
+        assert np.mean(rows, axis=0).max() < 1
+
+
+def test_a_dropped_span_of_words_is_one_blank() -> None:
+    sentence, rng = "a person walks to the left and then waves with both hands at somebody", np.random.default_rng(0)
+    for _ in range(50):
+        blanked = blank(sentence, rng)
+        assert f"{BLANK} {BLANK}" not in blanked and BLANK in blanked
+        known = [re.escape(part.strip()) for part in blanked.split(BLANK)]
+        assert re.fullmatch(r".*".join(known).replace(r"\ ", " "), sentence), blanked
+
+
+@pytest.mark.parametrize("kind", ["restore text", "restore motion"])
+def test_what_is_restored_agrees_with_what_is_left_of_it(kind: Kind) -> None:
+    for instruction, answer in examples_of_kind(kind, "pre-training", 40):
+        told = np.array(instruction.codes)
+        assert 0 < (told == HIDDEN).mean() < 0.4
+        name, text = instruction.text.split(": ")
+        assert name == kind
+        if kind == "restore motion":
+            assert np.array_equal(told[told != HIDDEN], says(answer)[told != HIDDEN])
+        else:
+            code = told[::2][told[::2] != HIDDEN][0]
+            (clip,) = (clip for clip in clips() if clip.codes[0] == code)
+            model = build_lm(clips(), INFO, replace(TINY, tasks="pre-training"))
+            assert model.ids_to_text(answer) == clip.captions[0]
+            assert set(text.split()) - {BLANK} <= set(clip.captions[0].split())
+
+
+# other ways to begin
+
+
+def loss_of(model: MotionLM) -> float:
+    model.eval()
+    with torch.no_grad():
+        return float(model.loss(["a person frobs"], [model.vocab.codes_to_ids([1, 9, 1, 8]).tolist()]))
+
+
+def test_training_goes_on_from_another_model(tmp_path: Path) -> None:
+    first = train_lm(clips(), INFO, TINY, folder=tmp_path / "first")
+    first.save_pretrained(tmp_path / "model")
+    config = replace(TINY, start=str(tmp_path / "model"), tasks="instructions")
+    assert loss_of(build_lm(clips(), INFO, config)) == pytest.approx(loss_of(first), abs=1e-6)
+    second = train_lm(clips(), INFO, config, folder=tmp_path / "second")
+    assert loss_of(second) != loss_of(first)
+    with pytest.raises(CheckpointError, match=r"speaks 16 codes in steps of 2, the clips 32 in steps of 2"):
+        build_lm(clips(), replace(INFO, num_codes=32), config)
+
+
+def test_motion_tokens_can_be_a_map_of_the_tokenizers_vectors(tmp_path: Path) -> None:
+    vectors = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
+    config = replace(TINY, code_rows="adapter")
+    before = build_lm(clips(), INFO, config, code_vectors=vectors)
+    assert before.adapter is not None
+    frozen = before.adapter.vectors.clone()
+    model = train_lm(clips(), INFO, config, folder=tmp_path / "run", code_vectors=vectors)
+    assert model.adapter is not None
+    assert torch.equal(model.adapter.vectors, frozen)
+    assert loss_of(model) < loss_of(before)
+    model.save_pretrained(tmp_path / "model")
+    again = MotionLM.from_pretrained(tmp_path / "model")
+    assert loss_of(again) == loss_of(model)
+    answers = [
+        m.generate(["a person frobs"], generator=torch.Generator().manual_seed(0), max_steps=4) for m in (model, again)
+    ]
+    assert answers[0] == answers[1]
+    with pytest.raises(ConfigError, match="needs the tokenizer's code vectors"):
+        build_lm(clips(), INFO, config)
+
+
+def test_lora_learns_beside_matrices_that_stay_and_is_merged_into_them(tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="LoRA needs kinalign[lora]")
+    config = replace(TINY, lora_rank=2)
+    plain, model = build_lm(clips(), INFO, TINY), build_lm(clips(), INFO, config)
+    assert loss_of(model) == pytest.approx(loss_of(plain), abs=1e-6)  # begins as it is
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert all("lora" in name or "shared" in name or "lm_head" in name for name in trained)
+    merged = train_lm(clips(), INFO, config, folder=tmp_path / "run")
+    assert loss_of(merged) < loss_of(plain)
+    assert set(merged.state_dict()) == set(plain.state_dict())
+    merged.save_pretrained(tmp_path / "model")
+    assert loss_of(MotionLM.from_pretrained(tmp_path / "model")) == pytest.approx(loss_of(merged), abs=1e-6)
+
+
+def test_activations_computed_again_teach_the_same(tmp_path: Path) -> None:
+    config = replace(TINY, network=replace(TINY.network, dropout=0.0))
+    whole = train_lm(clips(), INFO, config, folder=tmp_path / "whole")
+    again = train_lm(clips(), INFO, replace(config, checkpoint_activations=True), folder=tmp_path / "again")
+    assert loss_of(again) == pytest.approx(loss_of(whole), rel=1e-5)
 
 
 # the model

@@ -117,9 +117,15 @@ class TextToMotion:
 
     def captions(self, motions: Sequence[Motion], *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> list[str]:
         """A sentence for each motion, read together."""
-        said = [self._about(Task.MOTION_TO_TEXT, self._codes(motion)) for motion in motions]
+        said = [self._about(Task.MOTION_TO_TEXT, self.codes(motion)) for motion in motions]
         answers = self.lm.generate(said, generator=torch.Generator().manual_seed(seed), gives="text", sampling=sampling)
         return [self.lm.ids_to_text(rows[0]) for rows in answers]
+
+    def say(self, instruction: Instruction, *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> str:
+        """An answer in words to any instruction."""
+        generator = torch.Generator().manual_seed(seed)
+        ((row,),) = self.lm.generate([instruction], generator=generator, gives="text", sampling=sampling)
+        return self.lm.ids_to_text(row)
 
     def predict(
         self,
@@ -180,7 +186,7 @@ class TextToMotion:
         room = (self._longest - gap) // 2
         given, before = self._end(head, most=min(room, MAX_TOLD_STEPS))
         tail = replace(tail.resample(self.tokenizer.config.fps), skeleton=given.skeleton)
-        after = self._codes(tail, most=min(room, MAX_TOLD_STEPS))
+        after = self.codes(tail, most=min(room, MAX_TOLD_STEPS))
         hidden = [HIDDEN] * (gap * self.lm.vocab.codes_per_step)
         known = [*before, *hidden, *after]
         rows = self.lm.generate(
@@ -216,7 +222,7 @@ class TextToMotion:
         """Steps of the longest motion that the model speaks of."""
         return int(MAX_LENGTH_S * self.tokenizer.config.fps / self.tokenizer.frames_per_step + 1e-6)
 
-    def _codes(self, motion: Motion, *, most: int | None = None) -> list[int]:
+    def codes(self, motion: Motion, *, most: int | None = None) -> list[int]:
         """Codes of a motion, or of its first `most` steps; raises MotionError for one too long to read whole."""
         motion = motion.resample(self.tokenizer.config.fps)
         if most is not None:
@@ -234,7 +240,7 @@ class TextToMotion:
         motion = motion.resample(self.tokenizer.config.fps)
         per_step = self.tokenizer.frames_per_step
         steps = min(most, (len(motion) - 1) // per_step)
-        codes = self._codes(motion[max(0, len(motion) - 1 - max(steps, 1) * per_step) :])
+        codes = self.codes(motion[max(0, len(motion) - 1 - max(steps, 1) * per_step) :])
         return motion[: len(motion) - 1], codes
 
     def _decoded(self, codes: Sequence[int], like: Motion) -> Motion:

@@ -137,6 +137,12 @@ def answers() -> dict[Task, tuple[Template, ...]]:
     }
 
 
+def answer_words() -> frozenset[str]:
+    """Every word that an answer can hold beside captions."""
+    texts = [*(template.text for options in answers().values() for template in options), "second seconds", *_NUMBERS]
+    return frozenset(word for text in texts for word in re.findall(r"[a-z]+", _PLACEHOLDER.sub("", text).lower()))
+
+
 def phrase_task(
     task: Task, rng: np.random.Generator, *, caption: str = "", num_frames: int | None = None, fps: float = FPS
 ) -> str:

@@ -81,8 +81,35 @@ class Sampling:
             raise ConfigError(f"guidance={self.guidance} must be in [1, 20]; 1 is off (--guidance)")
 
 
+class CodeAdapter(nn.Module):
+    """Vectors of motion tokens as a linear map of the tokenizer's own, which are frozen, and a head for them alone.
+
+    `vectors` (N, C) are the codes' in the tokenizer; start, end and mask have learned ones. Source: AvatarGPT (Zhou et
+    al. 2024), section 3.2, there with one codebook.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, vectors: Tensor, width: int) -> None:
+        super().__init__()
+        num_codes, code_dim = vectors.shape
+        self.register_buffer("vectors", vectors / vectors.std().clamp(min=1e-6))
+        self.specials = nn.Parameter(torch.randn(3, code_dim))
+        self.embed = nn.Linear(code_dim, width, bias=False)
+        self.head = nn.Linear(width, num_codes + 3, bias=False)
+        nn.init.normal_(self.embed.weight, std=code_dim**-0.5)
+        nn.init.normal_(self.head.weight)  # as T5's table, which is its head too
+
+    def table(self) -> Tensor:
+        """Vectors (N + 3, D) of all motion tokens."""
+        return self.embed(torch.cat((self.vectors, self.specials)))
+
+
 class MotionLM(nn.Module):
-    """A T5, its text tokenizer, where motion codes stand in its vocabulary, and a reader before it or none."""
+    """A T5, its text tokenizer, where motion codes stand in its vocabulary, and a reader before it or none.
+
+    Motion tokens are rows of T5's table, or with an `adapter` a map of the motion tokenizer's vectors.
+    """
 
     def __init__(
         self,
@@ -92,6 +119,7 @@ class MotionLM(nn.Module):
         *,
         max_text_tokens: int = 256,
         reader: Reader | None = None,
+        adapter: CodeAdapter | None = None,
     ) -> None:
         super().__init__()
         if t5.config.vocab_size < vocab.size:
@@ -106,7 +134,7 @@ class MotionLM(nn.Module):
         if reader is not None and reader.config.max_tokens < max_text_tokens:
             raise CheckpointError(f"the reader knows {reader.config.max_tokens} places, not {max_text_tokens}")
         self.t5, self.vocab, self.text_tokenizer, self.max_text_tokens = t5, vocab, text_tokenizer, max_text_tokens
-        self.reader = reader
+        self.reader, self.adapter = reader, adapter
 
     @staticmethod
     def from_config(
@@ -190,19 +218,32 @@ class MotionLM(nn.Module):
         """
         said = [Instruction(words) if isinstance(words, str) else words for words in instructions]
         token_ids, is_token = self.tokenize([instruction.text for instruction in said])
-        read = self.reader(token_ids, is_token) if self.reader is not None else self.t5.shared(token_ids)
+        read = self.reader(token_ids, is_token) if self.reader is not None else self.embed(token_ids)
         rows = []
         for vectors, length, instruction in zip(read, is_token.sum(1).tolist(), said):
             vectors = vectors[:length]
             if instruction.codes:
                 motion_ids = torch.from_numpy(self.vocab.hidden_to_ids(instruction.codes)).to(self.device)
                 keep = length if self.reader is not None else length - 1
-                vectors = torch.cat((vectors[:keep], self.t5.shared(motion_ids), vectors[keep:]))
+                vectors = torch.cat((vectors[:keep], self.embed(motion_ids), vectors[keep:]))
             rows.append(vectors)
         padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         is_place = (torch.arange(padded.shape[1], device=self.device) < lengths[:, None]).long()
         return self.t5.encoder(inputs_embeds=padded, attention_mask=is_place).last_hidden_state, is_place
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Vectors (..., D) of tokens."""
+        if self.adapter is None:
+            return self.t5.shared(token_ids)
+        words = self.t5.shared(token_ids.clamp(max=self.vocab.num_text - 1))
+        codes = F.embedding((token_ids - self.vocab.num_text).clamp(min=0), self.adapter.table())
+        return torch.where((token_ids < self.vocab.num_text)[..., None], words, codes)
+
+    def _head(self) -> tuple[Tensor, Tensor]:
+        """Rows of the head (., D) for words and for motion tokens."""
+        head, first = self.t5.lm_head.weight, self.vocab.num_text
+        return head[:first], head[first:] if self.adapter is None else self.adapter.head.weight
 
     def text_to_ids(self, text: str) -> list[int]:
         """An answer in words as token ids, closed by the end-of-text token."""
@@ -220,7 +261,8 @@ class MotionLM(nn.Module):
     def loss(self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]) -> Tensor:
         """Mean cross-entropy () of answers, rows of token ids, given instructions.
 
-        A motion id is chosen among motion ids only, as in constrained decoding; a word among all tokens.
+        A motion id is chosen among motion ids only, as in constrained decoding; a word among all tokens, and so is the
+        first token, which says whether the answer is a motion or words.
         """
         labels = torch.full((len(answers), max(map(len, answers))), -100)
         for row, answer in zip(labels, answers):
@@ -231,15 +273,19 @@ class MotionLM(nn.Module):
         before[:, 0] = self.t5.config.decoder_start_token_id
         states, is_place = self.encode(instructions)
         hidden = self.t5.decoder(
-            input_ids=before, encoder_hidden_states=states, encoder_attention_mask=is_place, use_cache=False
+            inputs_embeds=self.embed(before),
+            encoder_hidden_states=states,
+            encoder_attention_mask=is_place,
+            use_cache=False,
         ).last_hidden_state
-        head, first = self.t5.lm_head.weight, self.vocab.num_text
+        (words, codes), first = self._head(), self.vocab.num_text
         is_motion = labels >= first
-        is_word = (labels >= 0) & ~is_motion
+        is_motion[:, 0] = False
+        is_free = (labels >= 0) & ~is_motion
         total = hidden.new_zeros(())
-        for chosen, rows, offset in ((is_motion, slice(first, None), first), (is_word, slice(None), 0)):
+        for chosen, rows, offset in ((is_motion, codes, first), (is_free, torch.cat((words, codes)), 0)):
             if chosen.any():
-                logits = self._logits(hidden[chosen], head[rows])
+                logits = self._logits(hidden[chosen], rows)
                 total = total + F.cross_entropy(logits, labels[chosen] - offset, reduction="sum")
         return total / (labels >= 0).sum()
 
@@ -247,6 +293,24 @@ class MotionLM(nn.Module):
         """The first T5 scales the decoder's output; T5 1.1 and flan-T5, whose head is a table of its own, do not."""
         scale = self.t5.config.d_model**-0.5 if self.t5.config.scale_decoder_outputs else 1.0
         return F.linear(hidden * scale, head)
+
+    @torch.no_grad()
+    def gives(self, instruction: Instruction | str) -> Gives:
+        """What the model would answer with: a motion, where its start token is likelier than all words together."""
+        was_training = self.training
+        self.eval()
+        states, is_place = self.encode([instruction])
+        begin = torch.full((1, 1), self.t5.config.decoder_start_token_id, device=self.device)
+        hidden = self.t5.decoder(
+            inputs_embeds=self.embed(begin),
+            encoder_hidden_states=states,
+            encoder_attention_mask=is_place,
+            use_cache=False,
+        ).last_hidden_state[0, -1]
+        logits = self._logits(hidden, torch.cat(self._head()))
+        self.train(was_training)
+        is_motion = logits[self.vocab.start_id] > logits[: self.vocab.num_text].logsumexp(0)
+        return "motion" if is_motion else "text"
 
     @torch.no_grad()
     def generate(
@@ -337,11 +401,11 @@ class MotionLM(nn.Module):
             if constrained and gives == "motion"
             else [self.vocab.end_id, self.text_tokenizer.eos_token_id]
         )
-        head = self.t5.lm_head.weight
+        head = torch.cat(self._head())
         for place in range(max_tokens):
             inputs = token.repeat(2) if len(states) > rows else token
             hidden = self.t5.decoder(
-                input_ids=inputs[:, None],
+                inputs_embeds=self.embed(inputs[:, None]),
                 encoder_hidden_states=states,
                 encoder_attention_mask=is_place,
                 past_key_values=cache,
@@ -402,7 +466,13 @@ class MotionLM(nn.Module):
             self.reader.tokenizer.save_pretrained(str(folder / READER_TEXT))
         write_json(folder / T5_CONFIG, self.t5.config.to_diff_dict())
         reader = config_to_json(self.reader.config) if self.reader is not None else None
-        settings = {"vocab": config_to_json(self.vocab), "max_text_tokens": self.max_text_tokens, "reader": reader}
+        code_dim = self.adapter.vectors.shape[1] if self.adapter is not None else None
+        settings = {
+            "vocab": config_to_json(self.vocab),
+            "max_text_tokens": self.max_text_tokens,
+            "reader": reader,
+            "adapter": code_dim,
+        }
         write_json(folder / CONFIG, settings)
         return folder
 
@@ -421,7 +491,7 @@ class MotionLM(nn.Module):
 
         folder = Path(folder)
         settings: dict[str, Any] = read_json(folder / CONFIG)
-        if set(settings) != {"vocab", "max_text_tokens", "reader"}:
+        if set(settings) - {"adapter"} != {"vocab", "max_text_tokens", "reader"}:
             raise CheckpointError(f"{folder / CONFIG} has keys {sorted(settings)}; it is no language model of Kinalign")
         vocab = config_from_json(MotionVocab, settings["vocab"])
         t5 = T5ForConditionalGeneration(T5Config(**read_json(folder / T5_CONFIG)))
@@ -430,7 +500,12 @@ class MotionLM(nn.Module):
             sizes = config_from_json(ReaderConfig, settings["reader"])
             reader = Reader(sizes, _read_tokenizer(folder / READER_TEXT), t5.config.d_model)
         text_tokenizer = _read_tokenizer(folder / TEXT)
-        model = MotionLM(t5, vocab, text_tokenizer, max_text_tokens=settings["max_text_tokens"], reader=reader)
+        adapter = None
+        if settings.get("adapter") is not None:
+            adapter = CodeAdapter(torch.ones(vocab.num_codes, settings["adapter"]), t5.config.d_model)
+        model = MotionLM(
+            t5, vocab, text_tokenizer, max_text_tokens=settings["max_text_tokens"], reader=reader, adapter=adapter
+        )
         tensors = unpack_rows(read_tensors(folder / WEIGHTS))
         if "t5.lm_head.weight" in tensors:
             # T5Config always says that the head is tied
@@ -439,6 +514,11 @@ class MotionLM(nn.Module):
         load_strictly(model, tensors, origin=str(folder / WEIGHTS), tied=model._tied_names())
         t5.tie_weights()
         return model.eval()
+
+
+def is_motion_lm(folder: str | Path) -> bool:
+    """Whether a folder is one that MotionLM.save_pretrained wrote."""
+    return (Path(folder) / CONFIG).is_file() and (Path(folder) / T5_CONFIG).is_file()
 
 
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -20,14 +20,17 @@ from torch import Tensor
 
 from kinalign.data.phrasings import phrase, plain_caption, spoken_words
 from kinalign.data.tokens import TokenizedClip, TokensInfo
-from kinalign.errors import ConfigError, DataError
-from kinalign.lm.instructions import Instruction, Task, phrase_answer, phrase_task
-from kinalign.lm.model import LMConfig, MotionLM
+from kinalign.errors import CheckpointError, ConfigError, DataError
+from kinalign.lm.instructions import Instruction, Task, answer_words, phrase_answer, phrase_task
+from kinalign.lm.lora import add_lora, merge_lora
+from kinalign.lm.model import CodeAdapter, LMConfig, MotionLM, is_motion_lm
 from kinalign.lm.teach import teach_reader
 from kinalign.lm.text import minilm_reader, plain_tokenizer
 from kinalign.lm.vocab import HIDDEN
 from kinalign.run import RunFolder
 from kinalign.training import Draw, Optimization, optimize
+
+Stage = Literal["text-to-motion", "pre-training", "instructions"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ class LMTraining:
     """Examples of a batch."""
     max_steps: int = 49
     """Longest answer in steps of the tokenizer; a longer clip gives a window of this length."""
+    start: str | None = None
+    """Folder of a language model to go on from, or folder or hub name of a T5 or flan-T5; in the place of `network`."""
+    code_rows: Literal["insert", "adapter"] = "insert"
+    """Motion tokens as new rows of the table, or as a map of the tokenizer's vectors with a head of their own."""
+    lora_rank: int = 0
+    """Above 0 T5's matrices stay and others of this rank are learned beside them (Hu et al. 2021)."""
+    checkpoint_activations: bool = False
+    """Compute activations again in the backward pass: less memory, a third more time."""
     reader: Literal["minilm", "none"] = "minilm"
     """Who reads instructions before T5's encoder; with none the vectors of words are learned from nothing."""
     reader_teaching: Optimization = field(
@@ -48,8 +59,8 @@ class LMTraining:
     """How the reader is taught which sentences mean the same, before the rest is trained."""
     balance: float = 0.5
     """How far rare labels are drawn more often: 0 by clips, 1 every label equally."""
-    tasks: Literal["text-to-motion", "all"] = "text-to-motion"
-    """What is trained: text to motion, or all tasks between text, lengths and motions."""
+    tasks: Stage = "text-to-motion"
+    """What is trained: text to motion; that, captions and restoring what is dropped of both; or all tasks."""
     empty_share: float = 0.1
     """Share of empty instructions, for guidance."""
     crop_share: float = 0.3
@@ -59,6 +70,8 @@ class LMTraining:
         for name in ("balance", "empty_share", "crop_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be in [0, 1] (--{name.replace('_', '-')})")
+        if self.lora_rank < 0:
+            raise ConfigError(f"lora_rank={self.lora_rank} must be 0, for no LoRA, or more (--lora-rank)")
         for name in ("batch_size", "max_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name.replace('_', '-')})")
@@ -73,15 +86,31 @@ SHORTEST_CROP_STEPS = 8
 KEY_STEPS_SHARE = 0.25
 """Share of in-between examples that tell a few steps only."""
 
-TASK_SHARES: dict[str, dict[Task | None, float]] = {
+NOISE_SHARE, MEAN_SPAN = 0.15, 3
+"""How much of a sentence and of a motion is dropped for the model to restore, and in spans of which mean length."""
+BLANK = "_"
+"""Stands in a sentence where words were dropped."""
+
+Kind = Task | Literal["prompt", "restore text", "restore motion"]
+"""A task in one of its phrasings; a caption and nothing else, as a user types it; or span corruption."""
+
+TASK_SHARES: dict[Stage, dict[Kind, float]] = {
     "text-to-motion": {
-        None: 0.6,
+        "prompt": 0.6,
         Task.TEXT_TO_MOTION: 0.1,
         Task.TEXT_FRAMES_TO_MOTION: 0.05,
         Task.TEXT_SECONDS_TO_MOTION: 0.25,
     },
-    "all": {
-        None: 0.3,
+    "pre-training": {
+        "prompt": 0.3,
+        Task.TEXT_TO_MOTION: 0.05,
+        Task.TEXT_SECONDS_TO_MOTION: 0.15,
+        Task.MOTION_TO_TEXT: 0.3,
+        "restore text": 0.05,
+        "restore motion": 0.15,
+    },
+    "instructions": {
+        "prompt": 0.3,
         Task.TEXT_TO_MOTION: 0.05,
         Task.TEXT_FRAMES_TO_MOTION: 0.03,
         Task.TEXT_SECONDS_TO_MOTION: 0.13,
@@ -102,7 +131,7 @@ TASK_SHARES: dict[str, dict[Task | None, float]] = {
         Task.IN_BETWEEN: 0.11,
     },
 }
-"""Shares of training examples; None is a caption and nothing else, as a user types it."""
+"""Shares of training examples by stage."""
 
 
 class ExampleSampler:
@@ -118,7 +147,7 @@ class ExampleSampler:
         self.num_steps = np.array([min(len(clip.codes) // info.codes_per_step, config.max_steps) for clip in clips])
         self.text_to_ids = model.text_to_ids
         shares = TASK_SHARES[config.tasks]
-        self.tasks, self.shares = list(shares), np.array(list(shares.values())) / sum(shares.values())
+        self.kinds, self.shares = list(shares), np.array(list(shares.values())) / sum(shares.values())
         self.is_cyclic = [not CYCLIC_WORDS.isdisjoint(caption.lower().split()) for caption in first_captions]
 
     def draw(self, rng: np.random.Generator) -> tuple[list[Instruction], list[list[int]]]:
@@ -130,13 +159,23 @@ class ExampleSampler:
         return [instruction for instruction, _ in examples], [answer for _, answer in examples]
 
     def _example(self, index: int, rng: np.random.Generator) -> tuple[Instruction, list[int]]:
-        clip, task = self.clips[index], self.tasks[rng.choice(len(self.tasks), p=self.shares)]
+        clip, kind = self.clips[index], self.kinds[rng.choice(len(self.kinds), p=self.shares)]
         codes = self._part(clip.codes, self.is_cyclic[index], rng)
-        is_made_of_words = task is None or (task.gives == "motion" and not task.codes)
-        if is_made_of_words and rng.random() < self.config.empty_share:
+        is_of_words = kind == "prompt" or (isinstance(kind, Task) and kind.gives == "motion" and not kind.codes)
+        if is_of_words and rng.random() < self.config.empty_share:
             return Instruction(""), self.vocab.codes_to_ids(codes).tolist()
-        if task is None:
+        if isinstance(kind, Task):
+            return self._task(kind, clip, codes, rng)
+        if kind == "prompt":
             return Instruction(phrase(clip, rng, mirrored=clip.mirrored)), self.vocab.codes_to_ids(codes).tolist()
+        caption = plain_caption(clip, rng, mirrored=clip.mirrored)
+        told = np.repeat(keep(len(codes) // self.info.codes_per_step, rng), self.info.codes_per_step)
+        said = Instruction(f"{kind}: {blank(caption, rng)}", tuple(np.where(told, codes, HIDDEN).tolist()))
+        return said, self.text_to_ids(caption) if kind == "restore text" else self.vocab.codes_to_ids(codes).tolist()
+
+    def _task(
+        self, task: Task, clip: TokenizedClip, codes: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Instruction, list[int]]:
         num_frames, fps = len(codes) // self.info.codes_per_step * self.info.frames_per_step, self.info.fps
         told, said = self._told_and_said(task, codes, rng)
         caption = phrase(clip, rng, mirrored=clip.mirrored) if "caption" in task.needs else ""
@@ -184,11 +223,59 @@ def hide(num_steps: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     return told
 
 
-def build_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining) -> MotionLM:
-    """A new language model for the codes of a tokenizer, with a reader as the settings ask."""
+def keep(length: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which of `length` places (L,) are kept when random spans are dropped (T5, Raffel et al. 2020, section 3.1.4)."""
+    num_dropped = max(1, round(NOISE_SHARE * length))
+    num_spans = max(1, round(num_dropped / MEAN_SPAN))
+    if length < 2 * num_spans:
+        return np.ones(length, bool)
+    kept = _random_parts(length - num_dropped, num_spans, rng)
+    dropped = _random_parts(num_dropped, num_spans, rng)
+    begins_kept = bool(rng.random() < 0.5)
+    lengths = np.stack((kept, dropped) if begins_kept else (dropped, kept), axis=1).ravel()
+    return np.repeat(np.tile((begins_kept, not begins_kept), num_spans), lengths)
+
+
+def _random_parts(total: int, number: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`number` positive integers that sum to `total`, all such rows equally likely."""
+    cuts = np.sort(rng.choice(np.arange(1, total), number - 1, replace=False))
+    return np.diff(np.concatenate(([0], cuts, [total])))
+
+
+def blank(caption: str, rng: np.random.Generator) -> str:
+    """A sentence with BLANK in the place of each dropped span of words."""
+    words = caption.split()
+    told = keep(len(words), rng)
+    kept = [word if is_kept else BLANK for word, is_kept in zip(words, told)]
+    return " ".join(word for place, word in enumerate(kept) if word != BLANK or place == 0 or kept[place - 1] != BLANK)
+
+
+def build_lm(
+    clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining, *, code_vectors: Tensor | None = None
+) -> MotionLM:
+    """A language model as it is before training: a new one, or where `start` says so one to go on from.
+
+    `code_vectors` (N, C) are what an adapter maps: `MotionTokenizer.code_vectors()`. Raises ConfigError where they are
+    needed and not given, and CheckpointError for a model of another codebook.
+    """
     torch.manual_seed(config.optimization.seed)
+    model = _new_lm(clips, info, config) if config.start is None else _started_lm(config.start, info)
+    if config.code_rows == "adapter" and model.adapter is None:
+        if code_vectors is None:
+            raise ConfigError("code_rows='adapter' needs the tokenizer's code vectors, which nobody gave (--code-rows)")
+        model.adapter = CodeAdapter(code_vectors.float(), model.t5.config.d_model)
+    if config.lora_rank:
+        add_lora(model.t5, config.lora_rank)
+    if config.checkpoint_activations:
+        model.t5.gradient_checkpointing_enable()
+    return model
+
+
+def _new_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining) -> MotionLM:
     captions = " ".join(caption for clip in clips for caption in clip.captions)
     words = {*re.findall(r"[a-z]+", captions.lower())}
+    if config.tasks != "text-to-motion":
+        words |= answer_words()
     if config.reader == "none":
         reader, words = None, words | spoken_words()
     else:
@@ -202,17 +289,39 @@ def build_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTrainin
     )
 
 
-def train_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTraining, *, folder: str | Path) -> MotionLM:
+def _started_lm(start: str, info: TokensInfo) -> MotionLM:
+    if not is_motion_lm(start):
+        return MotionLM.from_t5(start, num_codes=info.num_codes, codes_per_step=info.codes_per_step)
+    model = MotionLM.from_pretrained(start)
+    if (model.vocab.num_codes, model.vocab.codes_per_step) != (info.num_codes, info.codes_per_step):
+        raise CheckpointError(
+            f"{start} speaks {model.vocab.num_codes} codes in steps of {model.vocab.codes_per_step}, the clips "
+            f"{info.num_codes} in steps of {info.codes_per_step}: they are of different tokenizers (--start)"
+        )
+    if model.reader is not None:
+        model.reader.freeze()
+    return model
+
+
+def train_lm(
+    clips: Sequence[TokenizedClip],
+    info: TokensInfo,
+    config: LMTraining,
+    *,
+    folder: str | Path,
+    code_vectors: Tensor | None = None,
+) -> MotionLM:
     """Train on tokenized clips, or go on where the run in `folder` was stopped; returns the model.
 
-    Raises DataError without clips and ConfigError for a folder of other settings.
+    `code_vectors` are for an adapter, see `build_lm`. Raises DataError without clips and ConfigError for a folder of
+    other settings.
     """
     run = RunFolder.open(folder, config)
     if not clips:
         raise DataError("no tokenized clip to train on; encode a train split first")
-    model = build_lm(clips, info, config)
+    model = build_lm(clips, info, config, code_vectors=code_vectors)
     sampler = ExampleSampler(clips, info, model, config)
-    if model.reader is not None:
+    if model.reader is not None and config.start is None:
         teaching = RunFolder.open(Path(folder) / "reader", config.reader_teaching)
         teach_reader(model, clips, sampler.weight, config.reader_teaching, run=teaching)
 
@@ -224,4 +333,6 @@ def train_lm(clips: Sequence[TokenizedClip], info: TokensInfo, config: LMTrainin
         return {"loss": model.loss(draw.mine(instructions), answers), "weight": weight}
 
     optimize(run, model, terms_of, config.optimization)
+    if config.lora_rank:
+        merge_lora(model.t5)
     return model

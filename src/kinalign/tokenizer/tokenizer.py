@@ -151,6 +151,14 @@ class MotionTokenizer:
         return torch.from_numpy(steps.astype(np.int64))
 
     @torch.no_grad()
+    def code_vectors(self) -> Tensor:
+        """A vector (Q K, D) for each code: what the quantiser makes of a step whose other codes are their first."""
+        places = torch.arange(self.num_codes, device=next(self.network.parameters()).device)
+        codes = places.new_zeros((self.num_codes, 1, self.codes_per_step))
+        codes[places, 0, places // self.codebook_size] = places % self.codebook_size
+        return self.network.quantizer.decode(codes)[:, 0]
+
+    @torch.no_grad()
     def decode(self, codes: ArrayLike, *, caption: str = "") -> Motion:
         """The motion of a row of codes (N Q,): 4 frames a step with the published network.
 
