@@ -64,21 +64,30 @@ LANGUAGE_MODEL = LMTraining(
     crop_share=0.5,
 )
 
+INSTRUCTIONS = replace(
+    LANGUAGE_MODEL,
+    tasks="instructions",
+    optimization=replace(LANGUAGE_MODEL.optimization, steps=6000, learning_rate=5e-4),
+)
+"""The language model goes on from text to motion to all tasks; half of what it sees is still text to motion."""
+
 
 @dataclass(frozen=True)
 class Recipe:
     """Train the shipped model from openmocap20."""
 
     out: Path = Path("runs/openmocap")
-    """Run folders tokenizer/ and lm/, and the finished model in model/."""
+    """Run folders tokenizer/, lm/ and instructions/, and the finished model in model/."""
     threads: int = 2
     """Processor threads."""
     lm_steps: int = LANGUAGE_MODEL.optimization.steps
-    """Optimizer steps of the language model."""
+    """Optimizer steps of the language model on text to motion."""
+    instruction_steps: int = INSTRUCTIONS.optimization.steps
+    """Optimizer steps on all tasks."""
 
 
 def train(recipe: Recipe) -> Path:
-    """Tokenizer, codes, language model, model folder."""
+    """Tokenizer, codes, language model on text to motion and then on all tasks, model folder."""
     torch.set_num_threads(recipe.threads)
     folder = recipe.out / "tokenizer-model"
     if not (folder / "config.json").exists():
@@ -96,9 +105,13 @@ def train(recipe: Recipe) -> Path:
         return tokenize_clips(tokenizer, load_openmocap(split="train", cut_events=True), shifts=(0, 2))
 
     rows = tokenized(recipe.out / "tokens", info, tokenize)
-    optimization = replace(LANGUAGE_MODEL.optimization, steps=recipe.lm_steps)
-    settings = replace(LANGUAGE_MODEL, optimization=optimization)
-    lm = train_lm(rows, info, settings, folder=recipe.out / "lm")
+    settings = replace(LANGUAGE_MODEL, optimization=replace(LANGUAGE_MODEL.optimization, steps=recipe.lm_steps))
+    start = recipe.out / "lm-model"
+    if not (start / "config.json").exists():
+        train_lm(rows, info, settings, folder=recipe.out / "lm").save_pretrained(start)
+    optimization = replace(INSTRUCTIONS.optimization, steps=recipe.instruction_steps)
+    settings = replace(INSTRUCTIONS, start=str(start), optimization=optimization)
+    lm = train_lm(rows, info, settings, folder=recipe.out / "instructions")
     return TextToMotion(lm, tokenizer).save_pretrained(recipe.out / "model", dtype=torch.float16)
 
 
