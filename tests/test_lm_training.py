@@ -208,7 +208,7 @@ def test_a_share_of_a_row_is_dropped_in_spans(length: int) -> None:
     if length == 200:
         spans = [int((np.diff(np.concatenate(([True], row)).astype(int)) == -1).sum()) for row in rows]
         assert set(spans) == {10}
-        assert np.mean(rows, axis=0).min() > 0.5  # every place is kept more often than not, and none always
+        assert 0.4 < np.mean(rows, axis=0).min() <= np.mean(rows, axis=0).max() < 1.0  # none never, and none always
         assert np.mean(rows, axis=0).max() < 1
 
 

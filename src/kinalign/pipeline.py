@@ -35,7 +35,7 @@ FADE_FRAMES = 8
 """Frames in which one becomes the other."""
 
 CAPTION_SAMPLING = Sampling(temperature=0.0)
-DEFAULT_SAMPLING = Sampling(temperature=0.9, top_p=0.95, guidance=2.0)
+DEFAULT_SAMPLING = Sampling(temperature=1.0, top_p=1.0, guidance=2.0)
 
 
 class Generated(NamedTuple):

@@ -108,12 +108,13 @@ class Meaning:
     """What happens in a clip: actions one after the other, with the side of each ('left', 'right' or '').
 
     `verbatim` says that the clip's captions may be used as they are: Bandai's "with a hand" is false of byebye, where
-    both hands wave, and some captions of CMU speak of a part of their clip only.
+    both hands wave, and some captions of CMU speak of a part of their clip only. `caption` is what to say instead.
     """
 
     actions: tuple[str, ...]
     sides: tuple[str, ...]
     verbatim: bool = True
+    caption: str = ""
 
 
 class Words(Protocol):
@@ -157,7 +158,7 @@ def phrase(clip: Words, rng: np.random.Generator, *, mirrored: bool = False) -> 
     >>> from kinalign.motion.synthetic import walking
     >>> clip = Clip("a", walking(), ("a person squats",), "HDM05", "", "train", label="squat1Reps")
     >>> phrase(clip, np.random.default_rng(10))
-    'one person bends the knees into a squat and then rises'
+    'one person dips down with bent knees and comes up'
     """
     language = load_language()
     meaning, style = meaning_of(clip), language.styles.get(clip.style or "plain")
@@ -176,10 +177,11 @@ def plain_caption(clip: Words, rng: np.random.Generator, *, mirrored: bool = Fal
     Raises DataError where nothing is known of the clip.
     """
     meaning = meaning_of(clip)
-    if clip.captions and (meaning is None or meaning.verbatim):
-        caption = _pick(clip.captions, rng)
-        return mirror_caption(caption) if mirrored else caption
-    return phrase(clip, rng, mirrored=mirrored)
+    captions = clip.captions if meaning is None or meaning.verbatim else (meaning.caption,) * bool(meaning.caption)
+    if not captions:
+        return phrase(clip, rng, mirrored=mirrored)
+    caption = _pick(captions, rng)
+    return mirror_caption(caption) if mirrored else caption
 
 
 def meaning_of(clip: Words) -> Meaning | None:
@@ -381,7 +383,7 @@ def _style(row: dict[str, Any], usual: dict[str, list[Subject]], others: dict[st
 
 
 def _meaning(row: dict[str, Any]) -> Meaning:
-    return Meaning((row["action"],), (row.get("side", ""),), row.get("verbatim", True))
+    return Meaning((row["action"],), (row.get("side", ""),), row.get("verbatim", True), row.get("caption", ""))
 
 
 def _check(language: Language) -> None:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kinalign.data.phrasings import phrase, plain_caption, spoken_words
+from kinalign.data.phrasings import meaning_of, phrase, plain_caption, spoken_words
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import CheckpointError, ConfigError, DataError
 from kinalign.lm.instructions import Instruction, Task, answer_words, phrase_answer, phrase_task
@@ -58,7 +58,7 @@ class LMTraining:
     )
     """How the reader is taught which sentences mean the same, before the rest is trained."""
     balance: float = 0.5
-    """How far rare labels are drawn more often: 0 by clips, 1 every label equally."""
+    """How far rare actions are drawn more often: 0 by clips, 1 every action equally."""
     tasks: Stage = "text-to-motion"
     """What is trained: text to motion; that, captions and restoring what is dropped of both; or all tasks."""
     empty_share: float = 0.1
@@ -140,7 +140,7 @@ class ExampleSampler:
     def __init__(self, clips: Sequence[TokenizedClip], info: TokensInfo, model: MotionLM, config: LMTraining) -> None:
         self.clips, self.info, self.vocab, self.config = clips, info, model.vocab, config
         first_captions = [clip.captions[0] if clip.captions else "" for clip in clips]
-        kinds = [clip.label or caption for clip, caption in zip(clips, first_captions)]
+        kinds = [_action(clip) for clip in clips]
         count = Counter(kinds)
         weight = np.array([count[kind] ** -config.balance for kind in kinds])
         self.weight = weight / weight.sum()
@@ -210,6 +210,12 @@ class ExampleSampler:
         return codes[start * self.info.codes_per_step : (start + length) * self.info.codes_per_step]
 
 
+def _action(clip: TokenizedClip) -> object:
+    """What is drawn equally often: clips of one action, whatever their source calls it, are of one kind."""
+    meaning = meaning_of(clip)
+    return meaning.actions if meaning else clip.label or clip.captions[:1]
+
+
 def hide(num_steps: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Which steps (S,) of a motion are told: all but one span anywhere, or only a few key steps of it."""
     if num_steps > 4 and rng.random() < KEY_STEPS_SHARE:
@@ -267,7 +273,8 @@ def build_lm(
     if config.lora_rank:
         add_lora(model.t5, config.lora_rank)
     if config.checkpoint_activations:
-        model.t5.gradient_checkpointing_enable()
+        # transformers 5.21 gave it a new name, and warns of the old one
+        getattr(model.t5, "activation_checkpointing_enable", model.t5.gradient_checkpointing_enable)()
     return model
 
 
