@@ -82,7 +82,7 @@ def order_contrast(first: str, second: str, rng: np.random.Generator) -> tuple[s
 
 # --- side ---------------------------------------------------------------------------------------------------------
 
-_BOTH_SIDES = re.compile(r"\b(left|right)\w*\W+(and|or|to|then)\W+(?:the |to |their |his |her )*(left|right)", re.I)
+_BOTH_SIDES = re.compile(r"\b(left|right) (and|or) (?:(?:to|the|their|his|her) )*(left|right)\b", re.I)
 
 
 def side_contrast(text: str) -> str | None:
