@@ -153,6 +153,13 @@ def test_order_side_and_count_change_the_embedding_of_a_text_before_anything_is_
     assert np.linalg.norm(first - second) > 0.01
 
 
+def test_sentence_vectors_are_the_mean_of_a_text_s_own_tokens() -> None:
+    model = encoder()
+    for text, found in zip(TEXTS, model.embed_texts(TEXTS).sentences):
+        (states,) = model.backbone.read([text], device=model.device).states
+        assert found.numpy() == pytest.approx(states.mean(0).numpy(), abs=1e-5)
+
+
 def test_a_motion_and_its_mirror_image_differ() -> None:
     first, second = encoder().encode_motion([waving(), waving().mirror()])
     assert np.linalg.norm(first - second) > 0.01
@@ -274,9 +281,13 @@ def test_statistics_of_another_skeleton_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"width": 30}, "multiple of twice the 2 heads"), ({"frames_per_token": 0}, "--frames-per-token")],
+    [
+        ({"width": 30}, "multiple of twice the 2 heads"),
+        ({"frames_per_token": 0}, "--frames-per-token"),
+        ({"dropout": 1.0}, "--dropout"),
+    ],
 )
-def test_networks_that_cannot_be_are_refused(settings: dict[str, int], message: str) -> None:
+def test_networks_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(TINY, **settings)
 

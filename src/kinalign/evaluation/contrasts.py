@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kinalign.data.mirror_text import mirror_caption
+from kinalign.errors import MotionError
 from kinalign.motion.features import canonical_joints
 from kinalign.motion.joining import fade, lay_onto
 from kinalign.motion.motion import FPS, Motion
@@ -24,7 +25,15 @@ UPRIGHT_M = 0.75
 
 
 def uniform(motion: Motion) -> Motion:
-    """The motion at 20 fps with HumanML3D's bones, on the floor and facing +z, so that any two can be joined."""
+    """The motion at 20 fps with HumanML3D's bones, on the floor and facing +z, so that any two can be joined.
+
+    Raises MotionError for another skeleton than HumanML3D's.
+    """
+    if motion.skeleton.num_joints != HUMANML3D.num_joints:
+        raise MotionError(
+            f"motions are joined on the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r}; this one has "
+            f"{motion.skeleton.num_joints} ({motion.skeleton.name!r})"
+        )
     motion = motion.resample(FPS)
     return Motion(canonical_joints(motion, target_skeleton=HUMANML3D), fps=FPS)
 
@@ -97,7 +106,7 @@ def side_contrast(text: str) -> str | None:
 
 # --- count --------------------------------------------------------------------------------------------------------
 
-COUNTS = ("once", "twice", "three times", "four times", "five times")
+COUNTS = ("once", "twice", "three times", "four times")
 _NUMBERS = {"1": 1, "one": 1, "a single": 1, "two": 2, "2": 2, "three": 3, "3": 3, "four": 4, "4": 4, "five": 5, "5": 5}
 _COUNT = re.compile(
     r"\b(?:(?:just|only|exactly) )?(?:"
@@ -123,7 +132,7 @@ def count_of(text: str) -> int | None:
 
 
 def with_count(text: str, count: int) -> str:
-    """The text with the first count in it changed, 1 to 5.
+    """The text with the first count in it changed, 1 to 4.
 
     >>> with_count("a person squats once and stands up", 2)
     'a person squats twice and stands up'

@@ -67,9 +67,12 @@ class EncoderConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "motion_layers", "text_layers", "embedding_width", "frames_per_token"):
+        sizes = "width feed_forward_width heads motion_layers text_layers embedding_width text_width frames_per_token"
+        for name in sizes.split():
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name.replace('_', '-')})")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout={self.dropout} must be in [0, 1) (--dropout)")
         if self.width % (2 * self.heads):
             raise ConfigError(f"width={self.width} must be a multiple of twice the {self.heads} heads (--width)")
 

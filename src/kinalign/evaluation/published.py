@@ -59,6 +59,7 @@ class MovementEncoder(nn.Module):
 
     def __init__(self, feature_width: int, hidden: int, width: int) -> None:
         super().__init__()
+        self.feature_width = feature_width
         self.main = nn.Sequential(
             nn.Conv1d(feature_width, hidden, 4, 2, 1),
             nn.Dropout(0.2),
@@ -114,7 +115,8 @@ class PublishedEvaluator:
         word_vectors: Mapping[str, NDArray[np.float32]],
         stats: FeatureStats,
     ) -> None:
-        self.movement, self.text, self.motion = (encoder.eval() for encoder in encoders)
+        movement, text, motion = encoders
+        self.movement, self.text, self.motion = movement.eval(), text.eval(), motion.eval()
         self.word_vectors, self.stats = word_vectors, stats
 
     @staticmethod
@@ -209,7 +211,7 @@ class PublishedEvaluator:
                 )
             batch[place, :num_frames] = torch.from_numpy(self.stats.normalize(rows[:num_frames]))
             lengths.append(num_frames // FRAMES_PER_MOVEMENT)
-        seen = self.movement.main[0].in_channels  # contacts, which stand last, are not looked at
+        seen = self.movement.feature_width  # contacts, which stand last, are not looked at
         return np.asarray(self.motion(self.movement(batch[..., :seen]), torch.tensor(lengths)).numpy())
 
     def _words(self, text: str, place: int, num: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -239,7 +241,8 @@ def read_word_vectors(folder: str | Path, *, width: int) -> dict[str, NDArray[np
     folder = Path(folder)
     words = _read_plain_pickle(folder / "our_vab_words.pkl")
     places = _read_plain_pickle(folder / "our_vab_idx.pkl")
-    if not (isinstance(words, (list, tuple)) and isinstance(places, dict)) or not set(words) <= set(places):
+    is_list = isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words)
+    if not is_list or not isinstance(places, dict) or not set(words) <= set(places):
         raise CheckpointError(f"{folder}: our_vab_words.pkl should be a list of words and our_vab_idx.pkl their places")
     vectors = _array(folder / "our_vab_data.npy", (None, width))
     if any(not (isinstance(places[word], int) and 0 <= places[word] < len(vectors)) for word in words):

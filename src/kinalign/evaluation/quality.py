@@ -129,29 +129,28 @@ def quality(encoder: Evaluator, clips: Sequence[Clip], *, seed: int = 0) -> Enco
             f"an evaluator is examined on {POOL_SIZE} clips with words or more; there are {len(told)}: "
             "use a larger split"
         )
-    groups = dict.fromkeys(GROUPS.get(clip.source, clip.source) for clip in told)
-    names = [*groups, ALL] if len(groups) > 1 else [ALL]
-    return EncoderQuality(
-        tuple(
-            _group_quality(
-                name, encoder, [clip for clip in told if name in (ALL, GROUPS.get(clip.source, clip.source))], seed
-            )
-            for name in names
-        )
-    )
-
-
-def _group_quality(name: str, encoder: Evaluator, clips: Sequence[Clip], seed: int) -> GroupQuality:
     rng = np.random.default_rng(seed)
-    captions = [plain_caption(clip, rng) for clip in clips]
-    text, motion = encoder.encode_text(captions), encoder.encode_motion([clip.motion for clip in clips])
-    pools = None
-    if len(clips) >= POOL_SIZE:
-        draws = [r_precision(text, motion, rng=rng, pool_size=POOL_SIZE) for _ in range(POOL_DRAWS)]
-        pools = RPrecision(*np.mean(draws, axis=0).tolist())
-    contrasts = (_order_contrasts(clips, rng), _side_contrasts(clips, captions), _count_contrasts(clips))
-    order, side, count = (preference(encoder, asked) if asked else None for asked in contrasts)
-    return GroupQuality(name, len(clips), pools, retrieval(text, motion, captions), order, side, count)
+    captions = [plain_caption(clip, rng) for clip in told]
+    text, motion = encoder.encode_text(captions), encoder.encode_motion([clip.motion for clip in told])
+
+    def of_group(name: str, places: list[int]) -> GroupQuality:
+        clips, words = [told[place] for place in places], [captions[place] for place in places]
+        contrasts = (_order_contrasts(clips, rng), _side_contrasts(clips, words), _count_contrasts(clips))
+        order, side, count = (preference(encoder, asked) if asked else None for asked in contrasts)
+        said, done = text[places], motion[places]
+        pools = _pools(said, done, rng) if len(places) >= POOL_SIZE else None
+        return GroupQuality(name, len(places), pools, retrieval(said, done, words), order, side, count)
+
+    by_group: dict[str, list[int]] = {}
+    for place, clip in enumerate(told):
+        by_group.setdefault(GROUPS.get(clip.source, clip.source), []).append(place)
+    parts = by_group if len(by_group) > 1 else {}
+    return EncoderQuality(tuple(of_group(*part) for part in [*parts.items(), (ALL, list(range(len(told))))]))
+
+
+def _pools(text: NDArray[np.float32], motion: NDArray[np.float32], rng: np.random.Generator) -> RPrecision:
+    draws = [r_precision(text, motion, rng=rng, pool_size=POOL_SIZE) for _ in range(POOL_DRAWS)]
+    return RPrecision(*np.mean(draws, axis=0).tolist())
 
 
 def retrieval(text: NDArray[np.float32], motion: NDArray[np.float32], captions: Sequence[str]) -> RPrecision:
@@ -186,10 +185,8 @@ def _order_contrasts(clips: Sequence[Clip], rng: np.random.Generator) -> list[Co
     events = []
     for clip in clips:
         meaning = meaning_of(clip)
-        if meaning is not None and len(meaning.actions) == 1 and len(clip.motion) <= LONGEST_EVENT:
-            motion = uniform(clip.motion)
-            if is_upright(motion, 0) and is_upright(motion, -1):
-                events.append((meaning, motion))
+        if meaning is not None and len(meaning.actions) == 1 and (event := _as_event(clip)) is not None:
+            events.append((meaning, event))
     by_kind: dict[tuple[object, object], list[int]] = {}
     for place, (meaning, _) in enumerate(events):
         by_kind.setdefault((meaning.actions, meaning.sides), []).append(place)
@@ -206,6 +203,13 @@ def _order_contrasts(clips: Sequence[Clip], rng: np.random.Generator) -> list[Co
     return contrasts
 
 
+def _as_event(clip: Clip) -> Motion | None:
+    """The clip as something that others can stand before and after; None where it is too long, or does not stand."""
+    motion = uniform(clip.motion)
+    fits = len(motion) <= LONGEST_EVENT and is_upright(motion, 0) and is_upright(motion, -1)
+    return motion if fits else None
+
+
 def _side_contrasts(clips: Sequence[Clip], captions: Sequence[str]) -> list[Contrast]:
     """A clip whose caption names a side, and its mirror image."""
     return [
@@ -220,10 +224,7 @@ def _count_contrasts(clips: Sequence[Clip]) -> list[Contrast]:
     contrasts = []
     for clip in clips:
         caption = next((caption for caption in clip.captions if count_of(caption) == 1), None)
-        if caption is None or len(clip.motion) > LONGEST_EVENT:
-            continue
-        once = uniform(clip.motion)
-        if not (is_upright(once, 0) and is_upright(once, -1)):
+        if caption is None or (once := _as_event(clip)) is None:
             continue
         motions = [in_a_row([once] * times) for times in range(1, MOST_TIMES + 1)]
         texts = [with_count(caption, times) for times in range(1, MOST_TIMES + 1)]

@@ -206,7 +206,7 @@ class ContrastSampler:
     def _repeated(self, rng: np.random.Generator, *, mirrored: bool) -> Example:
         place = self.once[int(rng.choice(len(self.once), p=self.once_weight))]
         clip, motion = self.clips[place], self.motions[place]
-        count = int(rng.integers(1, min(len(COUNTS) - 1, self.config.max_frames // len(motion)) + 1))
+        count = int(rng.integers(1, min(len(COUNTS), self.config.max_frames // len(motion)) + 1))
         text = phrase(clip, rng, mirrored=mirrored)
         if count_of(text) != 1:  # a wording that does not count; one of the clip's own captions does
             told = [caption for caption in clip.captions if count_of(caption) == 1]
@@ -229,7 +229,7 @@ def _is_told(clip: Clip) -> bool:
 
 
 def _another(count: int, rng: np.random.Generator) -> int:
-    """A count of 1 to 5 that is not this one."""
+    """A count of 1 to 4 that is not this one."""
     other = int(rng.integers(1, len(COUNTS)))
     return other + (other >= count)
 
