@@ -184,6 +184,24 @@ def plain_caption(clip: Words, rng: np.random.Generator, *, mirrored: bool = Fal
     return mirror_caption(caption) if mirrored else caption
 
 
+def verb_phrases(meaning: Meaning, rng: np.random.Generator, *, mirrored: bool = False) -> list[str]:
+    """What one person does, an entry for each action and without style: ['waves with the left hand'].
+
+    >>> verb_phrases(Meaning(("squat_once",), ("",)), np.random.default_rng(1))
+    ['performs a squat']
+    """
+    sides = tuple(OPPOSITE.get(side, side) for side in meaning.sides) if mirrored else meaning.sides
+    slots = {
+        "subject": "a person",
+        "object": "a person",
+        "is": "is",
+        "their": "their",
+        "themselves": "themselves",
+        "adjective": "",
+    }
+    return [_AN.sub("an", text) for text in _phrases(load_language(), meaning.actions, sides, slots, "third", rng)]
+
+
 def meaning_of(clip: Words) -> Meaning | None:
     """What the table says happens in the clip, by its id, its source's label or its first caption; None if nothing."""
     clips = load_language().clips
@@ -266,11 +284,7 @@ def _sentence(
             adverb = _text(_pick(style.adverbs, rng), slots, "ing", language.macros, rng)
             text = f"{adverb}, {text}" if adverb and rng.random() < 0.2 else f"{text}, {adverb}".rstrip(" ,")
         return _AN.sub("an", text)
-    phrases = []
-    for action, side in zip(actions, sides, strict=True):
-        slots["side"], slots["other"] = side, OPPOSITE.get(side, "")
-        choices = nouns if form == "noun" else language.actions[action].verbs
-        phrases.append(_text(_pick(choices, rng), slots, form, language.macros, rng))
+    phrases = _phrases(language, actions, sides, slots, form, rng)
     slots["what"] = _text(language.macros["then"], slots, form, language.macros, rng).join(phrases)
 
     adverb = ""
@@ -287,6 +301,23 @@ def _sentence(
     if place <= 0.1 and not text.startswith(adverb) and f" {adverb} " not in text:
         text = f"{adverb}, {text}"  # angrily, a person walks
     return _AN.sub("an", text)
+
+
+def _phrases(
+    language: Language,
+    actions: tuple[str, ...],
+    sides: tuple[str, ...],
+    slots: dict[str, Any],
+    form: str,
+    rng: np.random.Generator,
+) -> list[str]:
+    """One verb or noun phrase for each action."""
+    phrases = []
+    for action, side in zip(actions, sides, strict=True):
+        choices = language.actions[action].nouns if form == "noun" else language.actions[action].verbs
+        spoken = slots | {"side": side, "other": OPPOSITE.get(side, "")}
+        phrases.append(_text(_pick(choices, rng), spoken, form, language.macros, rng))
+    return phrases
 
 
 _AN = re.compile(r"\ba(?= [aeiou])(?! (?:one|uni|use|usual))")  # an old man, but a one-handed wave

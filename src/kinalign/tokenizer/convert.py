@@ -10,6 +10,7 @@ import pickle
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,15 +30,18 @@ OTHERS = ("_buffers", "metrics.", "datamodule.")
 """What else a Lightning checkpoint may hold, tensors or not; of no use here."""
 
 
-def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
-    """The state dict of a published checkpoint, without executing anything in it; raises CheckpointError."""
+def read_weights_only(checkpoint: str | Path) -> Any:
+    """What torch saved in a file, tensors and plain containers, without executing anything in it.
+
+    Raises CheckpointError where it is absent, damaged, or holds anything else.
+    """
     path = Path(checkpoint)
     if not path.is_file():
         raise CheckpointError(f"{path} is absent")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other versions
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors, or is no checkpoint, and is not opened, because reading it could run "
@@ -45,6 +49,11 @@ def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # damaged bytes lead to anything: KeyError, UnicodeDecodeError, AssertionError
         raise CheckpointError(f"{path} cannot be read ({error}); it is cut short or damaged") from error
+
+
+def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
+    """The state dict of a published checkpoint, without executing anything in it; raises CheckpointError."""
+    path, content = Path(checkpoint), read_weights_only(checkpoint)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} is no checkpoint: it holds no dictionary of tensors")
