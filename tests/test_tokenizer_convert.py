@@ -13,7 +13,8 @@ from torch import Tensor
 
 from kinalign.errors import CheckpointError
 from kinalign.motion.synthetic import walking
-from kinalign.tokenizer.convert import from_published, read_published, to_published
+from kinalign.published import read_published
+from kinalign.tokenizer.convert import from_published, to_published
 from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 
@@ -99,16 +100,14 @@ def test_a_converted_tokenizer_speaks(files: dict[str, Path]) -> None:
     assert tokenizer.decode(codes).joints.shape == (40, 22, 3)
 
 
-def test_codes_are_those_of_plain_convolutions(files: dict[str, Path]) -> None:
+def plain_codes(state: dict[str, Tensor], normalized: np.ndarray) -> list[int]:
     """The encoder written out once more, layer by layer, from the published description."""
-    state, tokenizer = published_state(), from_published(**files)
     conv = torch.nn.functional.conv1d
 
     def weights(name: str) -> tuple[Tensor, Tensor]:
         return state[f"vae.encoder.model.{name}.weight"], state[f"vae.encoder.model.{name}.bias"]
 
-    features = tokenizer.features(walking(41))
-    x = torch.from_numpy((features - np.load(files["mean"])) / np.load(files["std"])).float().T[None]
+    x = torch.from_numpy(normalized).float().T[None]
     x = conv(x, *weights("0"), padding=1).relu()
     for stage in (2, 3):
         x = conv(x, *weights(f"{stage}.0"), stride=2, padding=1)
@@ -116,8 +115,13 @@ def test_codes_are_those_of_plain_convolutions(files: dict[str, Path]) -> None:
             y = conv(x.relu(), *weights(f"{stage}.1.model.{unit}.conv1"), padding=reach, dilation=reach)
             x = x + conv(y.relu(), *weights(f"{stage}.1.model.{unit}.conv2"))
     x = conv(x, *weights("4"), padding=1)[0].T
-    codes = torch.cdist(x, state["vae.quantizer.codebook"]).argmin(1)
-    assert tokenizer.encode(walking(41)).tolist() == codes.tolist()
+    return torch.cdist(x, state["vae.quantizer.codebook"]).argmin(1).tolist()
+
+
+def test_codes_are_those_of_plain_convolutions(files: dict[str, Path]) -> None:
+    tokenizer = from_published(**files)
+    normalized = (tokenizer.features(walking(41)) - np.load(files["mean"])) / np.load(files["std"])
+    assert tokenizer.encode(walking(41)).tolist() == plain_codes(published_state(), normalized)
 
 
 def test_a_state_dict_alone_is_read_too(files: dict[str, Path]) -> None:
