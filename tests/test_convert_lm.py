@@ -226,6 +226,14 @@ def test_a_model_folder_that_says_nothing_of_words_is_asked_in_ours(
     assert model.default_sampling == DEFAULT_SAMPLING
 
 
+def test_words_that_nobody_knows_are_refused(converted: tuple[Published, Path], tmp_path: Path) -> None:
+    shutil.copytree(converted[1] / "lm", tmp_path / "lm")
+    settings = read_json(tmp_path / "lm" / "config.json")
+    write_json(tmp_path / "lm" / "config.json", settings | {"instruction_style": "pirate"})
+    with pytest.raises(CheckpointError, match=r"instruction_style='pirate'; this program knows kinalign, motiongpt"):
+        MotionLM.from_pretrained(tmp_path / "lm")
+
+
 def test_a_converted_model_does_every_task(converted: tuple[Published, Path]) -> None:
     model = TextToMotion.from_pretrained(converted[1])
     assert len(model("a man walks", length_s=1.0)[0]) == 20

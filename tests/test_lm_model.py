@@ -510,4 +510,5 @@ def test_what_is_saved_can_be_read_by_a_person(model: MotionLM, folder: Path) ->
         "vocab": {"num_text": model.vocab.num_text, "num_codes": NUM_CODES, "codes_per_step": 1},
         "max_text_tokens": 32,
         "reader": None,
+        "instruction_style": "kinalign",
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -434,6 +434,11 @@ class MotionLM(nn.Module):
         settings: dict[str, Any] = {"instruction_style": "kinalign"} | read_json(folder / CONFIG)
         if set(settings) != {"vocab", "max_text_tokens", "reader", "instruction_style"}:
             raise CheckpointError(f"{folder / CONFIG} has keys {sorted(settings)}; it is no language model of Kinalign")
+        if settings["instruction_style"] not in get_args(Style):
+            raise CheckpointError(
+                f"{folder / CONFIG} has instruction_style={settings['instruction_style']!r}; this program knows "
+                f"{', '.join(get_args(Style))}"
+            )
         vocab = config_from_json(MotionVocab, settings["vocab"])
         t5 = T5ForConditionalGeneration(T5Config(**read_json(folder / T5_CONFIG)))
         reader = None
