@@ -17,6 +17,8 @@ from kinalign.run import write_atomically
 from kinalign.tokenizer import convert as tokenizer_convert
 
 CHECKPOINT, MEAN, STD = "motiongpt.tar", "mean.npy", "std.npy"
+MEAN_AGAIN, STD_AGAIN = "mean_eval.npy", "std_eval.npy"
+"""The evaluator's statistics, which are the same numbers in MotionGPT's folder; its web page asks for all four."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +56,22 @@ def from_motiongpt(config: FromMotionGPT) -> Path:
 
 @dataclass(frozen=True)
 class ToMotionGPT:
-    """Convert a model folder to the published layout of MotionGPT: motiongpt.tar, mean.npy and std.npy."""
+    """Convert a model folder to the published layout of MotionGPT: motiongpt.tar and its statistics."""
 
     model: Annotated[Path, tyro.conf.Positional]
     """Model folder: a T5 without a reader, and a tokenizer of the published network."""
     out: Path
-    """Folder for the three files."""
+    """Folder for the files."""
 
 
 def to_motiongpt(config: ToMotionGPT) -> Path:
-    """Convert a model folder to the published layout of MotionGPT: motiongpt.tar, mean.npy and std.npy."""
+    """Convert a model folder to the published layout of MotionGPT: motiongpt.tar and its statistics."""
     model = TextToMotion.from_pretrained(config.model)
     state = lm_convert.published_state(model.lm) | tokenizer_convert.published_state(model.tokenizer)
     checkpoint = write_atomically(config.out / CHECKPOINT, lambda path: torch.save({"state_dict": state}, path))
     stats = tokenizer_convert.published_stats(model.tokenizer)
-    _write_row(config.out / MEAN, stats.mean)
-    _write_row(config.out / STD, stats.std)
+    for name, values in ((MEAN, stats.mean), (STD, stats.std), (MEAN_AGAIN, stats.mean), (STD_AGAIN, stats.std)):
+        _write_row(config.out / name, values)
     print(checkpoint)
     return checkpoint
 
