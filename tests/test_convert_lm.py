@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from kinalign.cli import main
+from kinalign.commands import Generate
 from kinalign.convert import FromMotionGPT, ToMotionGPT, from_motiongpt, to_motiongpt
 from kinalign.errors import CheckpointError
 from kinalign.lm.convert import LORA_PREFIX, PREFIX, alpha_of, from_published
@@ -217,6 +218,8 @@ def test_the_folder_remembers_in_whose_words_its_model_is_asked(converted: tuple
     assert model.lm.instruction_style == "motiongpt"
     assert model.instructions(["walk"]) == [Instruction("Generate motion: walk")]
     assert model.default_sampling == Sampling(temperature=1.0, top_p=1.0, guidance=1.0, top_k=50)
+    asked = Generate(temperature=0.5).sampling(model)
+    assert asked == Sampling(temperature=0.5, top_p=1.0, guidance=1.0, top_k=50)
 
 
 def test_a_model_folder_that_says_nothing_of_words_is_asked_in_ours(
