@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
-from kinalign.pipeline import DEFAULT_SAMPLING, MAX_LENGTH_S, TextToMotion
+from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
 
 PROMPT = "a person walks forward"
 LIMIT_S, SHELL_LIMIT_S, PAGE_LIMIT_MB = 1.5, 8.0, 1.5
@@ -32,17 +32,18 @@ def main() -> int:
     model = TextToMotion.from_pretrained()
     model(PROMPT, length_s=1.0)  # the first call pays for what is loaded lazily
 
-    ours_s = best_s(lambda: model(PROMPT, length_s=MAX_LENGTH_S))
-    many_s = best_s(lambda: model(PROMPT, length_s=MAX_LENGTH_S, num_candidates=16)) / 16
-    num_tokens = round(MAX_LENGTH_S * model.tokenizer.codes_per_second)
+    length_s = model.max_length_s
+    ours_s = best_s(lambda: model(PROMPT, length_s=length_s))
+    many_s = best_s(lambda: model(PROMPT, length_s=length_s, num_candidates=16)) / 16
+    num_tokens = round(length_s * model.tokenizer.codes_per_second)
     theirs_s = best_s(lambda: transformers_generate(model, num_tokens))
-    print(f"{MAX_LENGTH_S} s of motion     {ours_s:6.2f} s (limit {LIMIT_S} s), guidance {DEFAULT_SAMPLING.guidance}")
+    print(f"{length_s} s of motion     {ours_s:6.2f} s (limit {LIMIT_S} s), guidance {DEFAULT_SAMPLING.guidance}")
     print(f"  16 at once       {many_s:6.3f} s each")
     ratio = theirs_s / ours_s
     print(f"  transformers     {theirs_s:6.2f} s, {ratio:.2f} times as long, without reader, guidance and decoding")
 
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--length-seconds", str(MAX_LENGTH_S), "--formats", "png,bvh,html", "--out", folder]
+        options = ["--length-seconds", str(length_s), "--formats", "png,bvh,html", "--out", folder]
         start = time.perf_counter()
         command = [sys.executable, "-m", "kinalign.cli", "generate", PROMPT, *options]
         subprocess.run(command, check=True, capture_output=True)

@@ -45,7 +45,7 @@ def test_other_programs_read_the_npz_without_pickle(tmp_path: Path) -> None:
 def test_an_npz_with_joints_alone_is_a_motion(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", joints=np.ones((4, 21, 3)))
     motion = read_npz(tmp_path / "a.npz")
-    assert (motion.skeleton.name, motion.fps) == ("kit", 20.0)
+    assert (motion.skeleton.name, motion.fps) == ("kit", 12.5)
 
 
 def test_features_are_told_from_joints_by_their_shape(tmp_path: Path) -> None:
@@ -53,7 +53,8 @@ def test_features_are_told_from_joints_by_their_shape(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", features)
     assert read_npy(tmp_path / "a.npy").joints.shape == (29, 22, 3)
     np.save(tmp_path / "kit.npy", np.zeros((5, 251)))
-    assert read_npy(tmp_path / "kit.npy", fps=12.5).skeleton is KIT
+    kit = read_npy(tmp_path / "kit.npy")
+    assert kit.skeleton is KIT and kit.fps == 12.5
 
 
 def test_the_frame_rate_of_an_npy_is_what_the_caller_says(tmp_path: Path) -> None:

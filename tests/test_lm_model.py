@@ -524,4 +524,5 @@ def test_what_is_saved_can_be_read_by_a_person(model: MotionLM, folder: Path) ->
         "max_text_tokens": 32,
         "reader": None,
         "adapter": None,
+        "instruction_style": "kinalign",
     }

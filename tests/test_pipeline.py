@@ -20,11 +20,13 @@ from kinalign.motion.features import FeatureStats, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.motion.synthetic import walking
-from kinalign.pipeline import FADE_FRAMES, TextToMotion, checked_prompt, shipped_model, tokenized
+from kinalign.pipeline import TextToMotion, checked_prompt, shipped_model, tokenized
 from kinalign.run import write_json
 from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 
+FADE_FRAMES = 8
+"""0.4 s at 20 frames per second."""
 FREE = Sampling(temperature=2.0, top_p=1.0, guidance=1.0)
 
 

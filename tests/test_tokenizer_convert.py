@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_humanml3d import walk
 from torch import Tensor
 
 from kinalign.errors import CheckpointError
+from kinalign.motion.features import CONTACT_THRESHOLD_M2, motion_to_features
+from kinalign.motion.motion import Motion
+from kinalign.motion.skeleton import KIT
 from kinalign.motion.synthetic import walking
-from kinalign.tokenizer.convert import from_published, read_published, to_published
+from kinalign.published import read_published
+from kinalign.tokenizer.convert import from_published, published_stats, to_published
 from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 
 WIDTH, CODES, CODE_DIM = 12, 20, 8
 
 
-def published_state(*, seed: int = 0) -> dict[str, Tensor]:
+def published_state(*, seed: int = 0, num_features: int = 263) -> dict[str, Tensor]:
     """The state dict of a MotionGPT checkpoint, all names of it, but narrow."""
     generator = torch.Generator().manual_seed(seed)
     state = {"vae.quantizer.codebook": torch.randn(CODES, CODE_DIM, generator=generator)}
@@ -34,11 +40,11 @@ def published_state(*, seed: int = 0) -> dict[str, Tensor]:
             layer(f"{name}.model.{unit}.conv1", WIDTH, WIDTH, 3)
             layer(f"{name}.model.{unit}.conv2", WIDTH, WIDTH, 1)
 
-    layer("encoder.model.0", WIDTH, 263, 3)
+    layer("encoder.model.0", WIDTH, num_features, 3)
     layer("encoder.model.4", CODE_DIM, WIDTH, 3)
     layer("decoder.model.0", WIDTH, CODE_DIM, 3)
     layer("decoder.model.4", WIDTH, WIDTH, 3)
-    layer("decoder.model.6", 263, WIDTH, 3)
+    layer("decoder.model.6", num_features, WIDTH, 3)
     for stage in (2, 3):
         layer(f"encoder.model.{stage}.0", WIDTH, WIDTH, 4)
         stack(f"encoder.model.{stage}.1")
@@ -99,16 +105,14 @@ def test_a_converted_tokenizer_speaks(files: dict[str, Path]) -> None:
     assert tokenizer.decode(codes).joints.shape == (40, 22, 3)
 
 
-def test_codes_are_those_of_plain_convolutions(files: dict[str, Path]) -> None:
+def plain_codes(state: dict[str, Tensor], normalized: np.ndarray) -> list[int]:
     """The encoder written out once more, layer by layer, from the published description."""
-    state, tokenizer = published_state(), from_published(**files)
     conv = torch.nn.functional.conv1d
 
     def weights(name: str) -> tuple[Tensor, Tensor]:
         return state[f"vae.encoder.model.{name}.weight"], state[f"vae.encoder.model.{name}.bias"]
 
-    features = tokenizer.features(walking(41))
-    x = torch.from_numpy((features - np.load(files["mean"])) / np.load(files["std"])).float().T[None]
+    x = torch.from_numpy(normalized).float().T[None]
     x = conv(x, *weights("0"), padding=1).relu()
     for stage in (2, 3):
         x = conv(x, *weights(f"{stage}.0"), stride=2, padding=1)
@@ -116,8 +120,30 @@ def test_codes_are_those_of_plain_convolutions(files: dict[str, Path]) -> None:
             y = conv(x.relu(), *weights(f"{stage}.1.model.{unit}.conv1"), padding=reach, dilation=reach)
             x = x + conv(y.relu(), *weights(f"{stage}.1.model.{unit}.conv2"))
     x = conv(x, *weights("4"), padding=1)[0].T
-    codes = torch.cdist(x, state["vae.quantizer.codebook"]).argmin(1)
-    assert tokenizer.encode(walking(41)).tolist() == codes.tolist()
+    return torch.cdist(x, state["vae.quantizer.codebook"]).argmin(1).tolist()
+
+
+def test_codes_are_those_of_plain_convolutions(files: dict[str, Path]) -> None:
+    tokenizer = from_published(**files)
+    normalized = (tokenizer.features(walking(41)) - np.load(files["mean"])) / np.load(files["std"])
+    assert tokenizer.encode(walking(41)).tolist() == plain_codes(published_state(), normalized)
+
+
+def test_kits_published_weights_read_millimetres(tmp_path: Path) -> None:
+    """Codes are those of a network that is shown features of joints in millimetres, as KIT-ML's files hold them."""
+    state, motion = published_state(num_features=251), Motion(walk(KIT, 41), fps=12.5, skeleton=KIT)
+    torch.save(state, tmp_path / "kit.tar")
+    theirs = replace(motion, joints=motion.joints * 1000)
+    rows = motion_to_features(theirs, heading="published", contact_threshold_m2=CONTACT_THRESHOLD_M2 * 1e6)
+    mean, std = rows.mean(0), rows.std(0) + 1
+    np.save(tmp_path / "mean.npy", mean)
+    np.save(tmp_path / "std.npy", std)
+    tokenizer = from_published(tmp_path / "kit.tar", mean=tmp_path / "mean.npy", std=tmp_path / "std.npy")
+    assert (tokenizer.config.fps, tokenizer.skeleton.name) == (12.5, "kit")
+    assert tokenizer.encode(motion).tolist() == plain_codes(state, (rows - mean) / std)
+    stats = published_stats(tokenizer)
+    np.testing.assert_allclose(stats.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(stats.std, std, rtol=1e-6)
 
 
 def test_a_state_dict_alone_is_read_too(files: dict[str, Path]) -> None:

@@ -168,8 +168,8 @@ def test_kits_joints_are_learned_from_too(tmp_path: Path) -> None:
     config = replace(
         TINY, network=replace(TINY.network, feature_width=FeatureLayout(21).width), source_shares=(), mix_share=0.0
     )
-    tokenizer = train_tokenizer([clip(Motion(pose + sway, skeleton=KIT))], config, folder=tmp_path)
-    assert tokenizer.skeleton is KIT
+    tokenizer = train_tokenizer([clip(Motion(pose + sway, fps=12.5, skeleton=KIT))], config, folder=tmp_path)
+    assert tokenizer.skeleton is KIT and tokenizer.config.fps == 12.5
     with pytest.raises(DataError, match=r"clip 'one' has 22 joints; .* learns from 21 \(--feature-width\)"):
         train_tokenizer([clip(walking(60))], config, folder=tmp_path)
 

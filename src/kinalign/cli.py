@@ -41,8 +41,12 @@ COMMANDS = {
     "tokenizer decode": Command("kinalign.tokenizer.commands:decode", "Turn codes into motions"),
     "tokenizer evaluate": Command("kinalign.tokenizer.commands:evaluate", "Measure what coding loses, by source"),
     "tokenizer sheet": Command("kinalign.tokenizer.commands:sheet", "Draw every code of the codebook"),
-    "tokenizer convert": Command("kinalign.tokenizer.commands:convert", "Convert published MotionGPT weights, or back"),
+    "tokenizer convert": Command("kinalign.tokenizer.commands:convert", "Convert MotionGPT's tokenizer alone, or back"),
     "lm train": Command("kinalign.commands:train_language_model", "Train a language model to speak motion"),
+    "convert motiongpt": Command(
+        "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
+    ),
+    "convert to-motiongpt": Command("kinalign.convert:to_motiongpt", "Convert a model folder to MotionGPT's layout"),
 }
 
 HELP = ("-h", "--help")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -18,7 +18,7 @@ from kinalign.errors import ConfigError, PromptError
 from kinalign.lm.model import Sampling
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
-from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion, checked_prompt, tokenized
+from kinalign.pipeline import TextToMotion, checked_prompt, tokenized
 from kinalign.render.player import write_player
 from kinalign.render.video import write_video
 from kinalign.run import progress, write_atomically, write_json
@@ -37,11 +37,12 @@ class Making:
     num_candidates: int = 1
     """Motions for each prompt or motion."""
     seed: int = 0
-    temperature: float = DEFAULT_SAMPLING.temperature
-    """Below 1 safer, above 1 wilder; 0 takes the likeliest codes."""
-    top_p: float = DEFAULT_SAMPLING.top_p
+    temperature: float | None = None
+    """Below 1 safer, above 1 wilder; 0 takes the likeliest codes. This and the next two are the model's own where they
+    are left out."""
+    top_p: float | None = None
     """Draw from the likeliest codes that together have this probability."""
-    guidance: float = DEFAULT_SAMPLING.guidance
+    guidance: float | None = None
     """How strongly the prompt is followed; 1 is off."""
     formats: tuple[FileFormat, ...] = ("mp4", "png", "bvh", "html")
     """What to write of each motion; html is one page with all candidates."""
@@ -52,9 +53,15 @@ class Making:
     threads: int = 1
     """Processor threads."""
 
-    @property
-    def sampling(self) -> Sampling:
-        return Sampling(temperature=self.temperature, top_p=self.top_p, guidance=self.guidance)
+    def sampling(self, model: TextToMotion) -> Sampling:
+        """The model's own way to draw, but for what was asked."""
+        own = model.default_sampling
+        return replace(
+            own,
+            temperature=own.temperature if self.temperature is None else self.temperature,
+            top_p=own.top_p if self.top_p is None else self.top_p,
+            guidance=own.guidance if self.guidance is None else self.guidance,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def generate(config: Generate) -> list[Path]:
             num_candidates=config.num_candidates,
             seed=config.seed,
             length_s=config.length_seconds,
-            sampling=config.sampling,
+            sampling=config.sampling(model),
         )
 
     return _make_all("generate", [("prompt", prompt, slug(prompt)) for prompt in prompts], make, config)
@@ -112,7 +119,7 @@ def predict(config: Predict) -> list[Path]:
             seconds=config.seconds,
             num_candidates=config.num_candidates,
             seed=config.seed,
-            sampling=config.sampling,
+            sampling=config.sampling(model),
         )
 
     return _make_all("predict", [("motion", path, slug(Path(path).stem)) for path in paths], make, config)
@@ -157,7 +164,7 @@ def inbetween(config: InBetween) -> list[Path]:
             anchored=anchored,
             num_candidates=config.num_candidates,
             seed=config.seed,
-            sampling=config.sampling,
+            sampling=config.sampling(model),
         )
 
     names = " ".join(map(str, config.motions))

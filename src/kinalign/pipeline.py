@@ -14,7 +14,7 @@ import torch
 
 from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, write_tokenized
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, MotionError, PromptError
-from kinalign.lm.instructions import Instruction, Task, prompt_instruction, templates
+from kinalign.lm.instructions import Instruction, Task, motion_instruction, prompt_instruction
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.vocab import HIDDEN
 from kinalign.motion.joining import bend, fade, lay_onto
@@ -24,18 +24,20 @@ from kinalign.tokenizer.tokenizer import MotionTokenizer
 
 SHIPPED_MODEL = "openmocap-base"
 MAX_PROMPT_CHARACTERS = 500
-MAX_LENGTH_S = 9.8
-"""196 frames, the longest clip of the field's training data."""
+MAX_FRAMES = 196
+"""The longest clip of the field's training data: 9.8 s at 20 frames per second, 15.68 s at KIT-ML's 12.5."""
 
 MAX_TOLD_STEPS = 24
 """Steps that the model is told of a motion that it shall continue or join."""
-NEAR_FRAMES = 20
-"""Frames over which a decoded motion is laid onto the given one."""
-FADE_FRAMES = 8
-"""Frames in which one becomes the other."""
+NEAR_S = 1.0
+"""Time over which a decoded motion is laid onto the given one."""
+FADE_S = 0.4
+"""Time in which one becomes the other."""
 
 CAPTION_SAMPLING = Sampling(temperature=0.0)
 DEFAULT_SAMPLING = Sampling(temperature=1.0, top_p=1.0, guidance=2.0)
+MOTIONGPT_SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=50)
+"""As in the published code. No guidance: these models have never been asked nothing."""
 
 
 class Generated(NamedTuple):
@@ -61,6 +63,16 @@ class TextToMotion:
             )
         self.lm, self.tokenizer = lm, tokenizer
 
+    @property
+    def default_sampling(self) -> Sampling:
+        """How motions are drawn when nothing is said about it."""
+        return MOTIONGPT_SAMPLING if self.lm.instruction_style == "motiongpt" else DEFAULT_SAMPLING
+
+    @property
+    def max_length_s(self) -> float:
+        """Seconds of the longest motion that can be asked for."""
+        return MAX_FRAMES / self.tokenizer.config.fps
+
     def __call__(
         self,
         prompt: str,
@@ -68,7 +80,7 @@ class TextToMotion:
         num_candidates: int = 1,
         seed: int = 0,
         length_s: float | None = None,
-        sampling: Sampling = DEFAULT_SAMPLING,
+        sampling: Sampling | None = None,
     ) -> list[Motion]:
         """Candidates for one prompt; the same seed gives the same motions, whatever else is asked for.
 
@@ -87,7 +99,7 @@ class TextToMotion:
         num_candidates: int = 1,
         seed: int = 0,
         length_s: float | None = None,
-        sampling: Sampling = DEFAULT_SAMPLING,
+        sampling: Sampling | None = None,
         constrained: bool = True,
     ) -> list[Generated]:
         """Candidates for many prompts at once; unconstrained answers that are no motion are counted in num_invalid."""
@@ -96,7 +108,7 @@ class TextToMotion:
             self.instructions(prompts, length_s=length_s),
             generator=torch.Generator().manual_seed(seed),
             num_candidates=num_candidates,
-            sampling=sampling,
+            sampling=sampling or self.default_sampling,
             min_steps=steps[0],
             max_steps=steps[1],
             constrained=constrained,
@@ -106,7 +118,10 @@ class TextToMotion:
     def instructions(self, prompts: Sequence[str], *, length_s: float | None = None) -> list[Instruction]:
         """What the language model is told of prompts; raises PromptError for one that says nothing or too much."""
         self._steps(length_s)
-        instructions = [prompt_instruction(checked_prompt(prompt), length_s=length_s) for prompt in prompts]
+        fps, style = self.tokenizer.config.fps, self.lm.instruction_style
+        instructions = [
+            prompt_instruction(checked_prompt(prompt), length_s=length_s, fps=fps, style=style) for prompt in prompts
+        ]
         for instruction in instructions:
             self.lm.tokenize([instruction.text])
         return instructions
@@ -134,7 +149,7 @@ class TextToMotion:
         seconds: float | None = None,
         num_candidates: int = 1,
         seed: int = 0,
-        sampling: Sampling = DEFAULT_SAMPLING,
+        sampling: Sampling | None = None,
     ) -> list[Motion]:
         """The motion and what comes next, for `seconds` or until the model ends it, at the tokenizer's frame rate.
 
@@ -149,7 +164,7 @@ class TextToMotion:
             [self._about(Task.PREDICTION, told)],
             generator=torch.Generator().manual_seed(seed),
             num_candidates=num_candidates,
-            sampling=sampling,
+            sampling=sampling or self.default_sampling,
             min_steps=min(fewest, most),
             max_steps=most,
         )[0]
@@ -157,7 +172,7 @@ class TextToMotion:
         continued = []
         for row in rows:
             whole = self._decoded([*told, *self.lm.vocab.ids_to_codes(row).tolist()], given)
-            near, overlap = min(frames, NEAR_FRAMES), min(frames, FADE_FRAMES)
+            near, overlap = min(frames, self._frames(NEAR_S)), min(frames, self._frames(FADE_S))
             whole = lay_onto(whole, slice(frames - near, frames), given, slice(-near, None))
             continued.append(fade(given, whole[frames - overlap :], overlap))
         return continued
@@ -171,7 +186,7 @@ class TextToMotion:
         anchored: bool = False,
         num_candidates: int = 1,
         seed: int = 0,
-        sampling: Sampling = DEFAULT_SAMPLING,
+        sampling: Sampling | None = None,
     ) -> list[Motion]:
         """`head`, then `seconds` that the model fills in, then `tail`, at the tokenizer's frame rate.
 
@@ -193,7 +208,7 @@ class TextToMotion:
             [self._about(Task.IN_BETWEEN, known)],
             generator=torch.Generator().manual_seed(seed),
             num_candidates=num_candidates,
-            sampling=sampling,
+            sampling=sampling or self.default_sampling,
             known=[known],
         )[0]
         per_step, frames_per_step = self.lm.vocab.codes_per_step, self.tokenizer.frames_per_step
@@ -201,26 +216,29 @@ class TextToMotion:
         joined = []
         for row in rows:
             whole = self._decoded(self.lm.vocab.ids_to_codes(row).tolist(), given)
-            near, overlap = min(start, NEAR_FRAMES), min(start, FADE_FRAMES)
+            near, overlap = min(start, self._frames(NEAR_S)), min(start, self._frames(FADE_S))
             whole = lay_onto(whole, slice(start - near, start), given, slice(-near, None))
-            near = min(len(whole) - stop, NEAR_FRAMES)
+            near = min(len(whole) - stop, self._frames(NEAR_S))
             if anchored:
                 whole = bend(whole, slice(stop, stop + near), tail, slice(near), over=slice(start, stop))
                 placed = tail
             else:
                 placed = lay_onto(tail, slice(near), whole, slice(stop, stop + near))
-            end = min(len(whole) - stop, FADE_FRAMES)
+            end = min(len(whole) - stop, self._frames(FADE_S))
             first = fade(given, whole[start - overlap : stop + end], overlap)
             joined.append(fade(first, placed, end))
         return joined
 
     def _about(self, task: Task, codes: Sequence[int]) -> Instruction:
-        return Instruction(templates()[task][0].text, tuple(int(code) for code in codes))
+        return motion_instruction(task, codes, style=self.lm.instruction_style)
 
     @property
     def _longest(self) -> int:
         """Steps of the longest motion that the model speaks of."""
-        return int(MAX_LENGTH_S * self.tokenizer.config.fps / self.tokenizer.frames_per_step + 1e-6)
+        return MAX_FRAMES // self.tokenizer.frames_per_step
+
+    def _frames(self, seconds: float) -> int:
+        return round(seconds * self.tokenizer.config.fps)
 
     def codes(self, motion: Motion, *, most: int | None = None) -> list[int]:
         """Codes of a motion, or of its first `most` steps; raises MotionError for one too long to read whole."""
@@ -231,7 +249,7 @@ class TextToMotion:
         if len(codes) > self._longest * self.tokenizer.codes_per_step:
             raise MotionError(
                 f"a motion of {motion.duration_s:.1f} s is too long: "
-                f"this model reads {MAX_LENGTH_S} s; cut it, motion[a:b]"
+                f"this model reads {self.max_length_s:.1f} s; cut it, motion[a:b]"
             )
         return codes
 
@@ -263,9 +281,9 @@ class TextToMotion:
         step_s = self.tokenizer.frames_per_step / self.tokenizer.config.fps
         if length_s is None:
             return 2, self._longest
-        if not step_s * 2 <= length_s <= MAX_LENGTH_S:
+        if not step_s * 2 <= length_s <= self.max_length_s:
             raise ConfigError(
-                f"length_s={length_s} must be between {step_s * 2} and {MAX_LENGTH_S} seconds (--length-seconds)"
+                f"length_s={length_s} must be between {step_s * 2} and {self.max_length_s} seconds (--length-seconds)"
             )
         steps = round(length_s / step_s)
         return steps, steps

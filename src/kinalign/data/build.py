@@ -49,8 +49,8 @@ class BuildConfig:
     """What goes into a data set and where it is written."""
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """openmocap20, or some of it (openmocap20:CMU,HDM05); folders of BVH, AMASS npz or joints npy (20 fps); a
-    published HumanML3D or KIT-ML folder."""
+    """openmocap20, or some of it (openmocap20:CMU,HDM05); folders of BVH, AMASS npz or joints npy (20 fps, KIT-ML's
+    joints 12.5); a published HumanML3D or KIT-ML folder."""
     out: Path
     """Folder of the data set; an unfinished build in it is continued."""
     captions: Path | None = None

@@ -38,14 +38,13 @@ class Flavour:
     source: str
     license: str
     skeleton: Skeleton
-    fps: float
     metres_per_unit: float
     min_frames: int
     max_frames: int
 
 
-HUMANML3D_FLAVOUR = Flavour("HumanML3D", "AMASS", HUMANML3D, 20.0, 1.0, min_frames=40, max_frames=199)
-KIT_FLAVOUR = Flavour("KIT-ML", "KIT-ML", KIT, 12.5, 0.001, min_frames=24, max_frames=199)
+HUMANML3D_FLAVOUR = Flavour("HumanML3D", "AMASS", HUMANML3D, 1.0, min_frames=40, max_frames=199)
+KIT_FLAVOUR = Flavour("KIT-ML", "KIT-ML", KIT, 0.001, min_frames=24, max_frames=199)
 
 
 def load_humanml3d(root: str | Path, split: SplitList | None = None, *, any_length: bool = False) -> list[Clip]:
@@ -122,7 +121,7 @@ class HumanML3DFolder:
         joints = _read_array(self.root / "new_joints" / f"{clip_id}.npy") * np.float32(flavour.metres_per_unit)
         captions = _read_captions(self.root / "texts" / f"{clip_id}.txt")
         texts = tuple(caption.text for caption in captions)
-        motion = Motion(joints, fps=flavour.fps, skeleton=flavour.skeleton, caption=texts[0] if texts else "")
+        motion = Motion(joints, fps=flavour.skeleton.fps, skeleton=flavour.skeleton, caption=texts[0] if texts else "")
         return Clip(
             id=clip_id,
             motion=motion,

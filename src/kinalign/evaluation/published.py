@@ -28,8 +28,8 @@ from kinalign.errors import CheckpointError, EvaluationError, MotionError
 from kinalign.motion.features import FeatureLayout, FeatureStats, motion_to_features
 from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.skeleton import HUMANML3D
+from kinalign.published import read_weights_only
 from kinalign.run import load_strictly
-from kinalign.tokenizer.convert import read_weights_only
 
 Embeddings = NDArray[np.float32]
 

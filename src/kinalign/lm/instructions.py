@@ -25,6 +25,8 @@ FPS = 20.0
 PHRASINGS = Path(__file__).with_name("instructions.json")
 
 Gives = Literal["motion", "text"]
+Style = Literal["kinalign", "motiongpt"]
+"""In whose words a model is asked: those that it was trained on."""
 
 
 class Task(Enum):
@@ -118,6 +120,18 @@ UNROUNDED = {
 }
 """What is said of less than half a second, which others would round to none."""
 
+MOTIONGPT = {
+    Task.TEXT_TO_MOTION: "Generate motion: {caption}",
+    Task.TEXT_FRAMES_TO_MOTION: "Generate motion with {frames} frames: {caption}",
+    Task.MOTION_TO_TEXT: "Generate text:",
+    Task.PREDICTION: "Predict motion:",
+    Task.IN_BETWEEN: "Complete the masked motion:",
+}
+"""What MotionGPT's published code puts before a caption or a motion; the caption stays as it is.
+
+It also puts every other caption in quotes, by chance. Here the same prompt is always told alike: without.
+"""
+
 
 @lru_cache(maxsize=1)
 def templates() -> dict[Task, tuple[Template, ...]]:
@@ -164,17 +178,31 @@ def _pick(options: Sequence[Template], rng: np.random.Generator) -> Template:
     return options[int(rng.random() * len(options))]
 
 
-def prompt_instruction(prompt: str, *, length_s: float | None = None) -> Instruction:
+def prompt_instruction(
+    prompt: str, *, length_s: float | None = None, fps: float = FPS, style: Style = "kinalign"
+) -> Instruction:
     """The instruction that a user's prompt becomes, with the length in seconds where one is asked for.
 
     >>> prompt_instruction("a person waves").text
     'a person waves'
     >>> prompt_instruction("a person waves.", length_s=4.0).text
     'a person waves for 4 seconds'
+    >>> prompt_instruction("a person waves.", length_s=4.0, style="motiongpt").text
+    'Generate motion with 80 frames: a person waves.'
     """
-    if length_s is None:
+    num_frames = None if length_s is None else round(length_s * fps)
+    if style == "motiongpt":
+        task = Task.TEXT_TO_MOTION if num_frames is None else Task.TEXT_FRAMES_TO_MOTION
+        return Instruction(MOTIONGPT[task].format(caption=prompt, frames=num_frames))
+    if num_frames is None:
         return Instruction(fill(BARE, caption=prompt))
-    return Instruction(fill(BARE_WITH_LENGTH, caption=prompt, num_frames=round(length_s * FPS)))
+    return Instruction(fill(BARE_WITH_LENGTH, caption=prompt, num_frames=num_frames, fps=fps))
+
+
+def motion_instruction(task: Task, codes: Sequence[int], *, style: Style = "kinalign") -> Instruction:
+    """The instruction that a user's motion becomes for a task that is told nothing else."""
+    text = MOTIONGPT[task] if style == "motiongpt" else templates()[task][0].text
+    return Instruction(text, tuple(int(code) for code in codes))
 
 
 def fill(template: Template, *, caption: str | None = None, num_frames: int | None = None, fps: float = FPS) -> str:

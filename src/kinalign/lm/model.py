@@ -9,17 +9,17 @@ Letters: B prompts, C candidates, L tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinalign.errors import CheckpointError, ConfigError, PromptError
-from kinalign.lm.instructions import Gives, Instruction
+from kinalign.lm.instructions import Gives, Instruction, Style
 from kinalign.lm.reader import Reader, ReaderConfig
 from kinalign.lm.vocab import MotionVocab
 from kinalign.run import (
@@ -71,6 +71,8 @@ class Sampling:
     """Draw from the likeliest codes that together have this probability."""
     guidance: float = 1.0
     """Above 1 what the prompt adds over an empty prompt is exaggerated; 1 is off."""
+    top_k: int | None = None
+    """Draw from this many of the likeliest codes; None is all."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 10:
@@ -79,6 +81,8 @@ class Sampling:
             raise ConfigError(f"top_p={self.top_p} must be in (0, 1] (--top-p)")
         if not 1 <= self.guidance <= 20:
             raise ConfigError(f"guidance={self.guidance} must be in [1, 20]; 1 is off (--guidance)")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k={self.top_k} must be at least 1")
 
 
 class CodeAdapter(nn.Module):
@@ -120,6 +124,7 @@ class MotionLM(nn.Module):
         max_text_tokens: int = 256,
         reader: Reader | None = None,
         adapter: CodeAdapter | None = None,
+        instruction_style: Style = "kinalign",
     ) -> None:
         super().__init__()
         if t5.config.vocab_size < vocab.size:
@@ -134,7 +139,7 @@ class MotionLM(nn.Module):
         if reader is not None and reader.config.max_tokens < max_text_tokens:
             raise CheckpointError(f"the reader knows {reader.config.max_tokens} places, not {max_text_tokens}")
         self.t5, self.vocab, self.text_tokenizer, self.max_text_tokens = t5, vocab, text_tokenizer, max_text_tokens
-        self.reader, self.adapter = reader, adapter
+        self.reader, self.adapter, self.instruction_style = reader, adapter, instruction_style
 
     @staticmethod
     def from_config(
@@ -472,6 +477,7 @@ class MotionLM(nn.Module):
             "max_text_tokens": self.max_text_tokens,
             "reader": reader,
             "adapter": code_dim,
+            "instruction_style": self.instruction_style,
         }
         write_json(folder / CONFIG, settings)
         return folder
@@ -490,30 +496,48 @@ class MotionLM(nn.Module):
         from transformers import T5Config, T5ForConditionalGeneration
 
         folder = Path(folder)
-        settings: dict[str, Any] = read_json(folder / CONFIG)
-        if set(settings) - {"adapter"} != {"vocab", "max_text_tokens", "reader"}:
+        # a model written before there was a choice is asked in our words, and maps no vectors
+        settings: dict[str, Any] = {"instruction_style": "kinalign", "adapter": None} | read_json(folder / CONFIG)
+        if set(settings) != {"vocab", "max_text_tokens", "reader", "adapter", "instruction_style"}:
             raise CheckpointError(f"{folder / CONFIG} has keys {sorted(settings)}; it is no language model of Kinalign")
+        if settings["instruction_style"] not in get_args(Style):
+            raise CheckpointError(
+                f"{folder / CONFIG} has instruction_style={settings['instruction_style']!r}; this program knows "
+                f"{', '.join(get_args(Style))}"
+            )
         vocab = config_from_json(MotionVocab, settings["vocab"])
         t5 = T5ForConditionalGeneration(T5Config(**read_json(folder / T5_CONFIG)))
         reader = None
         if settings["reader"] is not None:
             sizes = config_from_json(ReaderConfig, settings["reader"])
-            reader = Reader(sizes, _read_tokenizer(folder / READER_TEXT), t5.config.d_model)
-        text_tokenizer = _read_tokenizer(folder / TEXT)
+            reader = Reader(sizes, read_text_tokenizer(folder / READER_TEXT), t5.config.d_model)
+        text_tokenizer = read_text_tokenizer(folder / TEXT)
         adapter = None
-        if settings.get("adapter") is not None:
+        if settings["adapter"] is not None:
             adapter = CodeAdapter(torch.ones(vocab.num_codes, settings["adapter"]), t5.config.d_model)
         model = MotionLM(
-            t5, vocab, text_tokenizer, max_text_tokens=settings["max_text_tokens"], reader=reader, adapter=adapter
+            t5,
+            vocab,
+            text_tokenizer,
+            max_text_tokens=settings["max_text_tokens"],
+            reader=reader,
+            adapter=adapter,
+            instruction_style=settings["instruction_style"],
         )
-        tensors = unpack_rows(read_tensors(folder / WEIGHTS))
+        model.load(unpack_rows(read_tensors(folder / WEIGHTS)), origin=str(folder / WEIGHTS))
+        return model.eval()
+
+    def load(self, tensors: Mapping[str, Tensor], *, origin: str) -> None:
+        """Load weights of the same names; with `t5.lm_head.weight` among them the head is a table of its own.
+
+        Raises CheckpointError that names `origin` and what differs.
+        """
         if "t5.lm_head.weight" in tensors:
             # T5Config always says that the head is tied
-            t5.config.tie_word_embeddings = False
-            t5.lm_head.weight = nn.Parameter(t5.lm_head.weight.detach().clone())
-        load_strictly(model, tensors, origin=str(folder / WEIGHTS), tied=model._tied_names())
-        t5.tie_weights()
-        return model.eval()
+            self.t5.config.tie_word_embeddings = False
+            self.t5.lm_head.weight = nn.Parameter(self.t5.lm_head.weight.detach().clone())
+        load_strictly(self, tensors, origin=origin, tied=self._tied_names())
+        self.t5.tie_weights()
 
 
 def is_motion_lm(folder: str | Path) -> bool:
@@ -521,7 +545,8 @@ def is_motion_lm(folder: str | Path) -> bool:
     return (Path(folder) / CONFIG).is_file() and (Path(folder) / T5_CONFIG).is_file()
 
 
-def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def read_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The text tokenizer of a folder; raises CheckpointError."""
     from transformers import AutoTokenizer
 
     if not folder.is_dir():
@@ -540,6 +565,8 @@ def _sample(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
     ranked, places = probabilities.sort(dim=-1, descending=True)
     # a token stays while those before it have less than top_p together, so the likeliest always stays
     ranked = ranked * (ranked.cumsum(-1) - ranked < sampling.top_p)
+    if sampling.top_k is not None:
+        ranked[:, sampling.top_k :] = 0
     reached = ranked.cumsum(-1)
     # a chance below 1 stays below the last of them, in float32 too
     chosen = (reached <= chances[:, None] * reached[:, -1:]).sum(-1, keepdim=True)

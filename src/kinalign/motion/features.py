@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kinalign.errors import MotionError
-from kinalign.motion.motion import FPS, Motion, facing_directions
+from kinalign.motion.motion import Motion, facing_directions
 from kinalign.motion.rotations import (
     quaternion_between,
     quaternion_inverse,
@@ -217,13 +217,17 @@ def features_to_joints(features: ArrayLike) -> Array:
     return np.concatenate((root[..., None, :], joints), axis=-2)
 
 
-def features_to_motion(features: ArrayLike, *, fps: float = FPS, caption: str = "") -> Motion:
-    """The motion of features (T, F); the skeleton is told by their width. Raises MotionError on NaN."""
+def features_to_motion(features: ArrayLike, *, fps: float | None = None, caption: str = "") -> Motion:
+    """The motion of features (T, F); the skeleton is told by their width, and the frame rate by it where none is given.
+
+    Raises MotionError on NaN.
+    """
     features = np.asarray(features)
     if features.ndim != 2:
         raise MotionError(f"features of one motion are (T, F); this array is {features.shape}")
     joints = features_to_joints(features)
-    return Motion(joints, fps=fps, skeleton=skeleton_for(joints.shape[-2]), caption=caption)
+    skeleton = skeleton_for(joints.shape[-2])
+    return Motion(joints, fps=skeleton.fps if fps is None else fps, skeleton=skeleton, caption=caption)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from kinalign.motion.skeleton import HUMANML3D, Skeleton
 
 Array = NDArray[np.floating]
 
-FPS = 20.0
-"""Frames per second of HumanML3D, of openmocap20 and of everything that the models speak."""
+FPS = HUMANML3D.fps
+"""Frames per second of HumanML3D, of openmocap20 and of all that models of its 22 joints speak: 20."""
 
 # Who writes a suffix, by name: figures live two floors up and are loaded only when asked for.
 WRITERS = {

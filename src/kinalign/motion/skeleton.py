@@ -38,6 +38,9 @@ class Skeleton:
     left_foot: tuple[int, int]
     right_foot: tuple[int, int]
     leg: tuple[int, int]
+    fps: float
+    """Frames per second of the data set that the skeleton is of: what a file that says none is read at, and what a
+    tokenizer of the skeleton works at."""
 
     @property
     def num_joints(self) -> int:
@@ -188,6 +191,7 @@ HUMANML3D = Skeleton(
     left_foot=(7, 10),
     right_foot=(8, 11),
     leg=(5, 8),
+    fps=20.0,
 )
 
 KIT = Skeleton(
@@ -201,4 +205,5 @@ KIT = Skeleton(
     left_foot=(19, 20),
     right_foot=(14, 15),
     leg=(17, 18),
+    fps=12.5,
 )

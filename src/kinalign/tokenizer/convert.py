@@ -1,24 +1,20 @@
-"""Published MotionGPT weights to a Kinalign tokenizer folder and back.
-
-A Lightning checkpoint is a pickle. It is read with torch's weights-only reader, which builds tensors and refuses
-everything else; nothing in the file is executed.
-"""
+"""The motion tokenizer of published MotionGPT weights to a Kinalign folder and back."""
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from kinalign.data.humanml3d import KIT_FLAVOUR
 from kinalign.errors import CheckpointError
 from kinalign.motion.features import FeatureLayout, FeatureStats
-from kinalign.motion.skeleton import skeleton_for
+from kinalign.motion.skeleton import Skeleton, skeleton_for
+from kinalign.published import read_published
 from kinalign.run import load_strictly, write_atomically
 from kinalign.tokenizer.tokenizer import MotionTokenizer, TokenizerConfig
 from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
@@ -26,41 +22,6 @@ from kinalign.tokenizer.vqvae import VQVAE, VQVAEConfig
 PREFIX = "vae."
 CODEBOOK = "quantizer.codebook"
 OWN_CODEBOOK = "quantizer.groups.0.codebook"
-OTHERS = ("_buffers", "metrics.", "datamodule.")
-"""What else a Lightning checkpoint may hold, tensors or not; of no use here."""
-
-
-def read_weights_only(checkpoint: str | Path) -> Any:
-    """What torch saved in a file, tensors and plain containers, without executing anything in it.
-
-    Raises CheckpointError where it is absent, damaged, or holds anything else.
-    """
-    path = Path(checkpoint)
-    if not path.is_file():
-        raise CheckpointError(f"{path} is absent")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles of other versions
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors, or is no checkpoint, and is not opened, because reading it could run "
-            "code in it; save its state_dict alone with the program that made it"
-        ) from error
-    except Exception as error:  # damaged bytes lead to anything: KeyError, UnicodeDecodeError, AssertionError
-        raise CheckpointError(f"{path} cannot be read ({error}); it is cut short or damaged") from error
-
-
-def read_published(checkpoint: str | Path) -> dict[str, Tensor]:
-    """The state dict of a published checkpoint, without executing anything in it; raises CheckpointError."""
-    path, content = Path(checkpoint), read_weights_only(checkpoint)
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} is no checkpoint: it holds no dictionary of tensors")
-    tensors = {str(name): value for name, value in state.items() if not str(name).startswith(OTHERS)}
-    if wrong := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise CheckpointError(f"{path} is no checkpoint: {', '.join(wrong[:3])} are no tensors")
-    return tensors
 
 
 def from_published(checkpoint: str | Path, *, mean: str | Path, std: str | Path) -> MotionTokenizer:
@@ -86,9 +47,12 @@ def from_published(checkpoint: str | Path, *, mean: str | Path, std: str | Path)
     config = _published_config(tensors, path)
     network = VQVAE(config)
     load_strictly(network, tensors, origin=str(path))
-    stats = FeatureStats(_statistics(mean, config.feature_width), _statistics(std, config.feature_width))
     skeleton = skeleton_for(FeatureLayout.of_width(config.feature_width).num_joints)
-    settings = TokenizerConfig(config, heading="published", uniform_bones=False)
+    to_ours = _metres_per_unit(skeleton)
+    stats = FeatureStats(
+        _statistics(mean, config.feature_width) * to_ours, _statistics(std, config.feature_width) * to_ours
+    )
+    settings = TokenizerConfig(config, heading="published", fps=skeleton.fps, uniform_bones=False)
     return MotionTokenizer(settings, network, stats, skeleton)
 
 
@@ -97,19 +61,37 @@ def to_published(tokenizer: MotionTokenizer, checkpoint: str | Path) -> Path:
 
     Raises CheckpointError for another network or more than one codebook.
     """
+    state = published_state(tokenizer)
+    return write_atomically(checkpoint, lambda path: torch.save({"state_dict": state}, path))
+
+
+def published_state(tokenizer: MotionTokenizer) -> dict[str, Tensor]:
+    """The tensors of a tokenizer under their published names; raises as `to_published` does."""
     config = tokenizer.config.network
     if config.network != "published" or config.quantizer != "grouped" or config.codes_per_step != 1:
         raise CheckpointError(
             f"only the published network with one codebook has published names; this one is {config.network!r} with "
             f"{config.codes_per_step} {config.quantizer!r} codes per step"
         )
-    state = {
-        PREFIX + name: tensor
-        for name, tensor in tokenizer.network.state_dict().items()
-        if not name.startswith("quantizer.")
-    }
-    state[PREFIX + CODEBOOK] = tokenizer.network.state_dict()[OWN_CODEBOOK]
-    return write_atomically(checkpoint, lambda path: torch.save({"state_dict": state}, path))
+    own = tokenizer.network.state_dict()
+    state = {PREFIX + name: tensor for name, tensor in own.items() if not name.startswith("quantizer.")}
+    return state | {PREFIX + CODEBOOK: own[OWN_CODEBOOK]}
+
+
+def published_stats(tokenizer: MotionTokenizer) -> FeatureStats:
+    """The statistics that belong to `published_state`, in the unit of the published features."""
+    to_ours = _metres_per_unit(tokenizer.skeleton)
+    return FeatureStats(tokenizer.stats.mean / to_ours, tokenizer.stats.std / to_ours)
+
+
+def _metres_per_unit(skeleton: Skeleton) -> NDArray[np.float32]:
+    """(F,) of what a published feature is a multiple: KIT-ML's lengths are millimetres, all else is as ours."""
+    layout = FeatureLayout(skeleton.num_joints)
+    factors = np.ones(layout.width, dtype=np.float32)
+    if skeleton.name == KIT_FLAVOUR.skeleton.name:
+        for part in ("root_velocity", "root_height", "joint_positions", "joint_velocities"):
+            factors[layout.slices[part]] = KIT_FLAVOUR.metres_per_unit
+    return factors
 
 
 def _published_config(tensors: dict[str, Tensor], path: Path) -> VQVAEConfig:

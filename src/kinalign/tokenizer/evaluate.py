@@ -42,7 +42,7 @@ class Reconstruction:
 def evaluate_tokenizer(tokenizer: MotionTokenizer, clips: Sequence[Clip]) -> dict[str, Reconstruction]:
     """Errors by source, and over "all"; clips of fewer than 8 frames are left out.
 
-    The truth is the clip as the tokenizer reads it: 20 fps, the skeleton's bones, frame 0 facing +z.
+    The truth is the clip as the tokenizer reads it: its frame rate, the skeleton's bones, frame 0 facing +z.
     """
     pieces: dict[str, list[tuple[Motion, Motion, Codes]]] = defaultdict(list)
     num_clips: dict[str, int] = defaultdict(int)
@@ -67,7 +67,7 @@ def _rebuild(tokenizer: MotionTokenizer, motion: Motion) -> Iterable[tuple[Motio
         piece = piece[: len(piece) // tokenizer.frames_per_step * tokenizer.frames_per_step]
         if len(piece) >= _SHORTEST:
             codes = tokenizer.encode_features(piece)
-            yield features_to_motion(piece), tokenizer.decode(codes), codes
+            yield features_to_motion(piece, fps=tokenizer.config.fps), tokenizer.decode(codes), codes
 
 
 def _summary(

@@ -19,7 +19,7 @@ from torch import Tensor
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, DataError
 from kinalign.motion.features import FeatureLayout, FeatureStats, Heading, motion_to_features
-from kinalign.motion.motion import FPS, Motion
+from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D, Skeleton, skeleton_for
 from kinalign.run import RunFolder, progress
 from kinalign.tokenizer.losses import LossWeights, reconstruction_losses
@@ -82,9 +82,10 @@ class TrainingClip(NamedTuple):
 
 
 def training_variants(clip: Clip, config: TokenizerTraining) -> list[Motion]:
-    """The clip's motion at FPS, mirrored and at other speeds, as the settings ask."""
+    """The clip's motion at its skeleton's frame rate, mirrored and at other speeds, as the settings ask."""
+    fps = clip.motion.skeleton.fps
     timed = [
-        replace(clip.motion.resample(FPS / speed), fps=FPS)
+        replace(clip.motion.resample(fps / speed), fps=fps)
         for speed in config.speeds
         if speed == 1.0 or not config.speed_sources or clip.source in config.speed_sources
     ]
@@ -177,7 +178,8 @@ def train_tokenizer(clips: Sequence[Clip], config: TokenizerTraining, *, folder:
         return {**terms, **use, "weight": torch.tensor(float(len(batch)))}
 
     optimize(run, network, terms_of, config.optimization)
-    return MotionTokenizer(TokenizerConfig(config.network, heading=config.heading), network, stats, skeleton)
+    settings = TokenizerConfig(config.network, heading=config.heading, fps=skeleton.fps)
+    return MotionTokenizer(settings, network, stats, skeleton)
 
 
 def refine_decoder(
