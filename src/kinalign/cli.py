@@ -31,6 +31,7 @@ COMMANDS = {
     "caption": Command("kinalign.commands:caption", "Say what happens in a motion"),
     "predict": Command("kinalign.commands:predict", "Continue a motion"),
     "inbetween": Command("kinalign.commands:inbetween", "Fill a gap in a motion, or between two"),
+    "evaluate": Command("kinalign.evaluation.commands:evaluate_command", "Measure a model, or compare two reports"),
     "data build": Command(
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
     ),
