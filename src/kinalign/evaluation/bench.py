@@ -69,6 +69,18 @@ class Made(NamedTuple):
     physics: dict[str, Array]
     """Metric -> (N,)."""
 
+    def at(self, rows: Sequence[int]) -> Made:
+        """Some of them."""
+        physics = {metric: values[list(rows)] for metric, values in self.physics.items()}
+        return Made([self.motions[row] for row in rows], self.vectors[list(rows)], physics)
+
+    @staticmethod
+    def stacked(parts: Sequence[Made]) -> Made:
+        """One after the other."""
+        physics = {metric: np.concatenate([part.physics[metric] for part in parts]) for metric in parts[0].physics}
+        motions = [motion for part in parts for motion in part.motions]
+        return Made(motions, np.concatenate([part.vectors for part in parts]), physics)
+
 
 class Bench:
     """Clips ready to be evaluated on. Raises EvaluationError for too few of them and for captions without words."""
@@ -225,7 +237,7 @@ def _groups(clips: Sequence[Clip]) -> dict[str, Indices]:
     """Places of the clips of all sources, of CMU and HDM05 together, and of each source."""
     sources = np.array([clip.source for clip in clips])
     groups = {"all": np.arange(len(clips))}
-    if set(HARD_SOURCES) <= set(sources):
+    if set(HARD_SOURCES) < set(sources):
         groups[HARD_GROUP] = np.flatnonzero(np.isin(sources, HARD_SOURCES))
     names = sorted(set(sources))
     return groups | ({name: np.flatnonzero(sources == name) for name in names} if len(names) > 1 else {})

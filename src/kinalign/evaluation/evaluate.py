@@ -17,21 +17,23 @@ import numpy as np
 import torch
 
 from kinalign.data.records import Clip
-from kinalign.errors import EvaluationError
-from kinalign.evaluation.bench import Bench, EvaluationSettings, sha256_of_arrays, sha256_of_weights
+from kinalign.errors import ConfigError, EvaluationError
+from kinalign.evaluation.bench import Array, Bench, EvaluationSettings, sha256_of_arrays, sha256_of_weights
 from kinalign.evaluation.embedding import Encoder
 from kinalign.evaluation.plot import plot_report
 from kinalign.evaluation.report import Report, rows_of
 from kinalign.evaluation.store import Store
-from kinalign.evaluation.tasks import Subject, Tables
+from kinalign.evaluation.tasks import BASELINES, Tables
 from kinalign.motion.formats.arrays import read_npy
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import DEFAULT_SAMPLING, MAX_LENGTH_S, TextToMotion
-from kinalign.run import RunFolder, config_to_json, progress, read_json, write_atomically, write_json
+from kinalign.run import RunFolder, progress, read_json, write_atomically, write_json
 
 DEFAULT_SETTINGS = EvaluationSettings()
 ONCE = ("tokenizer",)
 """Tasks in which nothing is left to chance."""
+FEWEST_FRAMES = 4
+"""Jerk needs them."""
 
 
 def evaluate(
@@ -39,57 +41,63 @@ def evaluate(
     encoder: Encoder,
     subject: TextToMotion | Path,
     *,
-    name: str,
     folder: Path,
+    name: str,
     encoder_sha256: str,
-    train: Sequence[Clip] = (),
     settings: EvaluationSettings = DEFAULT_SETTINGS,
+    train: Sequence[Clip] = (),
     references: Mapping[str, Sequence[str]] | None = None,
     outputs_fps: float | None = None,
     data: str = "",
 ) -> Report:
     """Evaluate a model, or motions of any system in a folder of npy files named as the clips, and write a report.
 
-    `train` are clips for the retrieval baseline. `name` and `data` are what the report calls the subject and the clips.
-    Outputs are scored in text to motion only. Raises EvaluationError for what gives no numbers and ConfigError where
-    `folder` was begun with something else.
+    Outputs are scored in text to motion, for the first caption of each clip; `outputs_fps` is their frame rate, the
+    clips' where it is left out. `train` are clips for the retrieval baseline, `references` by clip id the captions that
+    a model's are held against, `name` and `data` what the report calls the subject and the clips. Raises
+    EvaluationError for what gives no numbers and ConfigError where `folder` was begun with something else.
     """
-    model = subject if isinstance(subject, TextToMotion) else None
     if not clips:
         raise EvaluationError(f"there are no clips to evaluate on{f' in {data}' if data else ''} (--data, --split)")
-    if model is not None:
-        _require_skeleton(model, clips)
-    fps = model.tokenizer.config.fps if model is not None else clips[0].motion.fps
-    bench = Bench(clips, encoder, settings, train=train, references=references, fps=fps)
-    environment = _environment(model)
-    sha256 = {"encoder": encoder_sha256, "data": bench.data_sha256, "prompts": bench.prompts_sha256}
-    if model is not None:
-        sha256["weights"] = sha256_of_weights([model.lm, model.tokenizer.network])
-        sha256["statistics"] = sha256_of_arrays([model.tokenizer.stats.mean, model.tokenizer.stats.std])
-        outputs: list[Motion] = []
-    else:
-        assert isinstance(subject, Path)
-        _write_clips(bench, folder)
-        outputs = read_outputs(subject, bench.clips, fps=outputs_fps or fps, wanted_fps=fps, asked=folder)
-        sha256["outputs"] = sha256_of_arrays([motion.joints for motion in outputs])
-    config = config_to_json(
-        {
-            "system": name,
-            "data": data,
-            "left_out": bench.left_out,
-            "settings": asdict(settings),
-            "sampling": asdict(DEFAULT_SAMPLING),
-            "vocabulary": asdict(model.lm.vocab) if model is not None else None,
-            "sha256": sha256,
-            "device": environment["device"],
-            "threads": environment["threads"],
+    if name in BASELINES:
+        raise ConfigError(f"name={name!r} is what the report calls a baseline; name the folder otherwise")
+    store: Store | None = None
+    outputs: list[Motion] = []
+    if isinstance(subject, TextToMotion):
+        _require_skeleton(subject, clips)
+        fps = subject.tokenizer.config.fps
+        bench = Bench(clips, encoder, settings, train=train, references=references, fps=fps)
+        store = Store(folder / "answers", subject)
+        stats = subject.tokenizer.stats
+        own_sha256 = {
+            "weights": sha256_of_weights([subject.lm, subject.tokenizer.network]),
+            "statistics": sha256_of_arrays([stats.mean, stats.std]),
         }
-    )
+    else:
+        if tuple(settings.tasks) != ("t2m",) or settings.captions != "first" or settings.true_lengths:
+            raise ConfigError(
+                "outputs are scored in text to motion, for first captions, at their own lengths: leave out MODEL, "
+                "--task, --captions and --true-lengths, or leave out --outputs"
+            )
+        fps = clips[0].motion.fps
+        bench = Bench(clips, encoder, settings, train=train, references=references, fps=fps)
+        outputs = read_outputs(subject, bench, folder, fps=outputs_fps or fps)
+        own_sha256 = {"outputs": sha256_of_arrays([motion.joints for motion in outputs])}
+    device = str(subject.lm.device) if isinstance(subject, TextToMotion) else "cpu"
+    config = {
+        "system": name,
+        "data": data,
+        "left_out": bench.left_out,
+        "settings": asdict(settings),
+        "sampling": asdict(DEFAULT_SAMPLING),
+        "vocabulary": asdict(subject.lm.vocab) if isinstance(subject, TextToMotion) else None,
+        "sha256": own_sha256 | {"encoder": encoder_sha256, "data": bench.data_sha256, "prompts": bench.prompts_sha256},
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
     run = RunFolder.open(folder, config)
-    environment |= {key: value for key, value in read_json(run.path / "environment.json").items() if key in _SHOWN}
-    _write_clips(bench, folder)
-    store = Store(folder / "answers", model) if model is not None else None
-    tables = Tables(bench, Subject(name, model=model, store=store, outputs=outputs))
+    write_clips(bench, folder)
+    tables = Tables(bench, name, store=store, outputs=outputs)
     rows, times = [], {}
     for task in settings.tasks:
         done = _replications(tables, task, 1 if task in ONCE else settings.replications, folder)
@@ -97,8 +105,15 @@ def evaluate(
         seconds = [replication["seconds"] for replication in done if replication["seconds"] is not None]
         if seconds:
             times[task] = float(np.mean(seconds))
-    groups = {group: len(places) for group, places in bench.groups.items()}
-    report = Report(name, config, environment, groups, rows, times)
+    environment = read_json(folder / "environment.json")
+    report = Report(
+        system=name,
+        config=read_json(run.config_path),
+        environment={key: environment[key] for key in ("python", "platform", "packages", "commit")},
+        groups={group: len(places) for group, places in bench.groups.items()},
+        rows=rows,
+        times=times,
+    )
     text = report.markdown()
     write_atomically(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
     plot_report(report, folder / "report.png")
@@ -107,41 +122,58 @@ def evaluate(
     return report
 
 
-_SHOWN = ("python", "platform", "packages", "commit")
+def read_outputs(outputs: Path, bench: Bench, folder: Path, *, fps: float) -> list[Motion]:
+    """The motion that another system made for each clip of a bench, from OUTPUTS/ID.npy, at the bench's frame rate.
 
-
-def read_outputs(folder: Path, clips: Sequence[Clip], *, fps: float, wanted_fps: float, asked: Path) -> list[Motion]:
-    """The motion that another system made for each clip, from FOLDER/ID.npy: joints (T, J, 3), metres, y up.
-
-    Raises EvaluationError where some are absent or stand on another skeleton.
+    Each file holds joints (T, J, 3) in metres, y up. Raises EvaluationError where some are absent, after writing to
+    `folder` what they should show, and where one stands on another skeleton.
     """
-    absent = [clip.id for clip in clips if not (folder / f"{clip.id}.npy").is_file()]
+    absent = [clip.id for clip in bench.clips if not (outputs / f"{clip.id}.npy").is_file()]
     if absent:
+        if not (folder / "config.json").exists():  # another evaluation's list stays
+            write_clips(bench, folder)
         raise EvaluationError(
-            f"{folder} has motions for {len(clips) - len(absent)} of {len(clips)} clips; the first absent is "
-            f"{absent[0]}.npy: make one for every prompt of {asked / 'clips.jsonl'} (--outputs)"
+            f"{outputs} has motions for {len(bench.clips) - len(absent)} of {len(bench.clips)} clips; the first absent "
+            f"is {absent[0]}.npy: make one for every prompt of {folder / 'clips.jsonl'} (--outputs)"
         )
     motions = []
-    for clip in clips:
-        motion = read_npy(folder / f"{clip.id}.npy", fps=fps).resample(wanted_fps)
-        if motion.skeleton.num_joints != clip.motion.skeleton.num_joints or len(motion) < 4:
+    for clip in bench.clips:
+        motion = read_npy(outputs / f"{clip.id}.npy", fps=fps).resample(clip.motion.fps)
+        num_joints = clip.motion.skeleton.num_joints
+        if motion.skeleton.num_joints != num_joints or len(motion) < FEWEST_FRAMES:
             raise EvaluationError(
-                f"{clip.id}.npy has {len(motion)} frames of {motion.skeleton.num_joints} joints; clips have "
-                f"{clip.motion.skeleton.num_joints} joints, and numbers need 4 frames or more (--outputs)"
+                f"{clip.id}.npy has {len(motion)} frames of {motion.skeleton.num_joints} joints; the clips have "
+                f"{num_joints} joints, and numbers need {FEWEST_FRAMES} frames (--outputs)"
             )
-        motions.append(motion[: int(MAX_LENGTH_S * wanted_fps + 1e-6)])
+        motions.append(motion[: int(MAX_LENGTH_S * motion.fps + 1e-6)])
     return motions
 
 
-def clip_means(folder: Path, task: str) -> dict[str, np.ndarray]:
+def write_clips(bench: Bench, folder: Path) -> Path:
+    """Write clips.jsonl: which clips, in order, of which groups, and what the first replication asks for."""
+    members = {group: set(places.tolist()) for group, places in bench.groups.items()}
+    rows = [
+        {
+            "id": clip.id,
+            "prompt": prompt,
+            "seconds": clip.motion.duration_s,
+            "groups": [group for group, places in members.items() if place in places],
+        }
+        for place, (clip, prompt) in enumerate(zip(bench.clips, bench.prompts(0)))
+    ]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return write_atomically(folder / "clips.jsonl", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def clip_means(folder: Path, task: str) -> dict[str, Array]:
     """Metric -> numbers (N,) of the evaluated system for each clip, mean over replications; NaN where it has none."""
     rows: dict[str, list[list[float | None]]] = defaultdict(list)
     for path in sorted((folder / "replications").glob(f"{task}-*.json")):
         for metric, values in read_json(path)["clips"].items():
             rows[metric].append(values)
     means = {}
-    for metric, values in rows.items():
-        numbers = np.array(values, dtype=float)  # (R, N), None becomes NaN
+    for metric, replications in rows.items():
+        numbers = np.array(replications, dtype=float)  # (R, N); None becomes NaN
         count = np.isfinite(numbers).sum(axis=0)
         means[metric] = np.where(count > 0, np.nansum(numbers, axis=0) / np.maximum(count, 1), np.nan)
     return means
@@ -160,26 +192,6 @@ def _replications(tables: Tables, task: str, count: int, folder: Path) -> list[d
     return done
 
 
-def _write_clips(bench: Bench, folder: Path) -> Path:
-    """Which clips, in order, of which groups, and what was asked for in the first replication."""
-    members = {group: set(places.tolist()) for group, places in bench.groups.items()}
-    lines = [
-        json.dumps(
-            {
-                "id": clip.id,
-                "prompt": prompt,
-                "seconds": clip.motion.duration_s,
-                "groups": [group for group, places in members.items() if place in places],
-            },
-            ensure_ascii=False,
-        )
-        + "\n"
-        for place, (clip, prompt) in enumerate(zip(bench.clips, bench.prompts(0)))
-    ]
-    text = "".join(lines)
-    return write_atomically(folder / "clips.jsonl", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
-
-
 def _require_skeleton(model: TextToMotion, clips: Sequence[Clip]) -> None:
     ours = model.tokenizer.skeleton
     for clip in clips:
@@ -189,8 +201,3 @@ def _require_skeleton(model: TextToMotion, clips: Sequence[Clip]) -> None:
                 f"the model's statistics and skeleton are of {ours.num_joints} joints ({ours.name!r}), clip "
                 f"{clip.id!r} has {theirs.num_joints} ({theirs.name!r}); evaluate on data of the model's skeleton"
             )
-
-
-def _environment(model: TextToMotion | None) -> dict[str, Any]:
-    device = str(model.lm.device) if model is not None else "cpu"
-    return {"device": device, "threads": torch.get_num_threads()}

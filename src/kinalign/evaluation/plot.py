@@ -10,9 +10,9 @@ from kinalign.evaluation.report import METRICS, TASKS, TRUTH, Cell, Report
 from kinalign.run import write_atomically
 
 COLUMNS, SCALE = 5, 2
-WIDTH, LINE, TOP, GAP = 250, 20, 34, 18
+WIDTH, LINE, TOP, GAP = 264, 20, 34, 18
 """A panel's width, a system's height in it, its title's height, and the space around: pixels before scaling."""
-LABEL, NUMBER = 112, 44
+LABEL, NUMBER = 126, 44
 """Pixels of a panel that hold the systems' names, at its left, and their numbers, at its right."""
 DARK, PALE, OURS = (40, 40, 40), (200, 200, 200), (200, 80, 30)
 
@@ -45,7 +45,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, name: str, cells: dict[str, Cell], *, ours: str) -> None:
     metric = METRICS[name]
-    draw.text((SCALE * left, SCALE * top), f"{metric.title} ({_WAYS[metric.better]})", fill=DARK, font=_font(11))
+    title = f"{metric.title} ({_WAYS[metric.better]})".replace("³", "^3")  # which the font has not
+    draw.text((SCALE * left, SCALE * top), title, fill=DARK, font=_font(11))
     spans = [(cell.mean, cell.interval or 0.0) for cell in cells.values() if cell.mean is not None]
     low = min((mean - half for mean, half in spans), default=0.0)
     high = max((mean + half for mean, half in spans), default=1.0)
@@ -62,7 +63,7 @@ def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, name: str, cells: dic
     for row, (system, cell) in enumerate(cells.items(), start=1):
         y = SCALE * (top + LINE * row + LINE // 2)
         colour = OURS if system == ours else DARK
-        draw.text((SCALE * left, y - SCALE * 6), system[:20], fill=colour, font=_font(9))
+        draw.text((SCALE * left, y - SCALE * 6), system[:24], fill=colour, font=_font(9))
         if cell.mean is None:
             draw.text((SCALE * (left + LABEL), y - SCALE * 6), cell.note, fill=PALE, font=_font(9))
             continue

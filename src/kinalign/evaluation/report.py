@@ -141,17 +141,21 @@ class Report:
 
     def _about(self) -> str:
         config, environment = self.config, self.environment
+        settings = config["settings"]
         packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
         hashes = "\n".join(f"- {name}: sha256 {value}" for name, value in config["sha256"].items())
         return f"""\
-Mean ± 95 % interval of {config["settings"]["replications"]} replications (Student's t), seed \
-{config["settings"]["seed"]}. A replication draws a caption for each clip (captions: {config["settings"]["captions"]}),
-new motions and new pools of {config["settings"]["pool_size"]}. ↑ higher is better, ↓ lower, → nearer to the ground \
+Mean ± 95 % interval of {settings["replications"]} replications (Student's t), seed \
+{settings["seed"]}. A replication draws a caption for each clip (captions: {settings["captions"]}),
+new motions and new pools of {settings["pool_size"]}. ↑ higher is better, ↓ lower, → nearer to the ground \
 truth.
 
 - Data: {config["data"]}; left out: {config["left_out"]} clips without captions or under half a second.
-- Lengths: {"told to the model, as the real motions'" if config["settings"]["true_lengths"] else "the model's own"}.
-- On {environment["device"]}, {environment["threads"]} threads, Python {environment["python"]}, {packages}.
+- Lengths: {"told to the model, as the real motions'" if settings["true_lengths"] else "the system's own"}.
+- MultiModality, APD and invalid answers (of decoding without constraints): {settings["many_prompts"]} clips in each
+  replication, {settings["many_candidates"]} motions of each. Diversity: 300 pairs, or half as many as clips.
+- A model's motions are put on the floor, so what would sink floats. Processed captions are in base forms.
+- On {config["device"]}, {config["threads"]} threads, Python {environment["python"]}, {packages}.
 {hashes}"""
 
 
@@ -171,7 +175,7 @@ def shown(metric: str, cell: Cell | None) -> str:
     if cell.mean is None:
         return cell.note
     digits = METRICS[metric].digits
-    return f"{cell.mean:.{digits}f}" + (f" ± {cell.interval:.{digits}f}" if cell.interval is not None else "")
+    return f"{cell.mean:.{digits}f}" + (f" ± {cell.interval:.{digits}f}" if cell.interval else "")
 
 
 def rows_of(task: str, replications: Sequence[Scores]) -> list[Row]:
