@@ -45,7 +45,7 @@ class EvaluationSettings:
     """Which caption of a clip is the prompt of a replication."""
     true_lengths: bool = False
     """Tell the model how long the real motion is, as many tables of the field do."""
-    many_prompts: int = 32
+    many_prompts: int = 16
     """Clips for MultiModality, APD and the rate of invalid answers, drawn anew for each replication."""
     many_candidates: int = 12
     """Motions for each of them; MultiModality takes 10 pairs of them, or as many as there are."""
