@@ -1,4 +1,4 @@
-"""What an evaluation costs on two cores: motions and captions of each task in batches, beside one by one; and the numbers.
+"""What an evaluation costs on two cores: each task in batches, beside one by one; and the numbers.
 
 One by one is what a user would write who calls the model in a loop. The model is the shipped one; clips are made up,
 five seconds long, which is 25 steps, 50 codes. Numbers are those of HumanML3D's test set: 4,384 motions, embeddings of
