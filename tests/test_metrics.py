@@ -20,6 +20,7 @@ from kinalign.evaluation.metrics import (
     mm_dist,
     mpjpe,
     multimodality,
+    pool_hits,
     r_precision,
 )
 
@@ -169,6 +170,19 @@ def test_ranks_survive_embeddings_that_share_a_large_part(rng: np.random.Generat
     text = motion + rng.normal(size=motion.shape)
     near, far = (r_precision(text + s, motion + s, rng=np.random.default_rng(1)) for s in (0.0, 1e6))
     assert near == far
+
+
+def test_hits_say_which_texts_found_their_motion_and_which_met_no_pool(rng: np.random.Generator) -> None:
+    motion = rng.normal(size=(40, 8))
+    text = motion.copy()
+    text[:5] = -text[:5]
+    hits = pool_hits(text, motion, rng=np.random.default_rng(3))
+    in_pool = np.isfinite(hits).all(axis=1)
+    assert in_pool.sum() == 32
+    assert np.isnan(hits[~in_pool]).all()
+    assert (hits[5:][in_pool[5:]] == 1).all()
+    assert (hits[:5][in_pool[:5]] == 0).all()
+    assert hits[in_pool].mean(axis=0) == pytest.approx(r_precision(text, motion, rng=np.random.default_rng(3)))
 
 
 def test_one_seed_gives_one_number_and_another_other_pools(rng: np.random.Generator) -> None:

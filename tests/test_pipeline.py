@@ -195,6 +195,63 @@ def test_a_gap_that_cannot_be_filled_is_refused(seconds: float, model: TextToMot
         model.inbetween(walking(40), walking(40), seconds=seconds)
 
 
+def test_what_is_asked_together_is_answered_as_if_alone(model: TextToMotion, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, seeds = ["a person walks", "a person waves", "a person jumps", "a person walks"], [5, 6, 7, 8]
+    asked = [model.ask(prompt) for prompt in prompts]
+    together = model.answers(asked, seeds=seeds)
+    for one, seed, (codes,) in zip(asked, seeds, together):
+        assert np.array_equal(model.answers([one], seeds=[seed])[0][0], codes)
+    # another seed is another motion, of the same prompt too
+    assert not np.array_equal(together[0][0], together[3][0])
+    monkeypatch.setattr("kinalign.pipeline.BATCH_SIZE", 2)
+    for few, many in zip(model.answers(asked, seeds=seeds), together):
+        assert np.array_equal(few[0], many[0])
+
+
+def test_lengths_that_are_asked_together_are_each_kept(model: TextToMotion) -> None:
+    lengths = [3.0, 0.4, None, 9.8, 1.0]
+    asked = [model.ask("a person walks", length_s=length_s) for length_s in lengths]
+    for one, length_s, (codes,) in zip(asked, lengths, model.answers(asked, seeds=[3] * 5)):
+        assert codes is not None
+        (alone,) = model("a person walks", length_s=length_s, seed=3)
+        assert same([one.finish(codes)], [alone])
+
+
+def test_continuations_and_gaps_are_answered_together(model: TextToMotion) -> None:
+    motions = [walking(41), walking(60), walking(33)]
+    asked = [model.ask_next(motion, seconds=1.0) for motion in motions]
+    asked += [model.ask_between(motion, motion, seconds=0.2 * n, anchored=True) for n, motion in enumerate(motions, 1)]
+    answers = model.answers(asked, seeds=[4] * 6)
+    made = [one.finish(codes) for one, (codes,) in zip(asked, answers) if codes is not None]
+    alone = [model.predict(motion, seconds=1.0, seed=4)[0] for motion in motions]
+    alone += [model.inbetween(m, m, seconds=0.2 * n, anchored=True, seed=4)[0] for n, m in enumerate(motions, 1)]
+    assert same(made, alone)
+
+
+def test_what_is_between_key_steps_is_filled_in(model: TextToMotion) -> None:
+    motion = replace(walking(42), joints=walking(42).joints + np.array([3.0, 0, -2.0]))
+    codes = model.tokenizer.encode(motion).reshape(-1, 2)
+    asked = model.ask_keys(motion, [0, 4, 9])
+    (answers,) = model.answers([asked], seeds=[0], num_candidates=2)
+    for answer in answers:
+        assert answer is not None
+        rows = answer.reshape(-1, 2)
+        assert rows.shape == (10, 2)
+        assert np.array_equal(rows[[0, 4, 9]], codes[[0, 4, 9]])
+        filled = asked.finish(answer)
+        assert len(filled) == 40
+        # it is where the given motion is: the mean of what is known lies in one place
+        known = np.r_[0:4, 16:20, 36:40]
+        offset = filled.joints[known].mean((0, 1)) - motion.joints[known].mean((0, 1))
+        assert np.abs(offset[[0, 2]]).max() < 1e-4
+
+
+@pytest.mark.parametrize("steps", [[], [10], [-1, 3], list(range(10))])
+def test_key_steps_that_leave_nothing_or_everything_to_fill_are_refused(steps: list[int], model: TextToMotion) -> None:
+    with pytest.raises(ConfigError, match=r"must be some of 0 to 9, not none and not all"):
+        model.ask_keys(walking(41), steps)
+
+
 def test_a_motion_too_short_to_go_on_from_is_refused(model: TextToMotion) -> None:
     with pytest.raises(MotionError, match="too short for one code"):
         model.predict(walking(4), seconds=1.0)

@@ -16,7 +16,7 @@ import torch
 from kinalign.errors import KinalignError, PromptError
 from kinalign.lm.instructions import Instruction
 from kinalign.motion.motion import Motion
-from kinalign.pipeline import DEFAULT_SAMPLING, MAX_LENGTH_S, TextToMotion, checked_prompt
+from kinalign.pipeline import TextToMotion, checked_prompt
 from kinalign.render.player import write_player
 
 HELP = """Say what you want to see:        a person waves with both hands for 3 seconds
@@ -75,7 +75,7 @@ class Conversation:
             return self.model.say(instruction, seed=self.seed)
         if named:
             return self._add(self.model.predict(named[0], seconds=seconds, seed=self.seed)[0])
-        return self._add(self.model(text, seed=self.seed, sampling=DEFAULT_SAMPLING)[0])
+        return self._add(self.model(text, seed=self.seed)[0])
 
     def _motion(self, number: int) -> Motion:
         if not 1 <= number <= len(self.motions):
@@ -113,7 +113,7 @@ def chat(config: Chat) -> None:
     conversation = Conversation(TextToMotion.from_pretrained(config.model), config.seed)
     is_typed = sys.stdin.isatty()
     if is_typed:
-        print(f"motions of up to {MAX_LENGTH_S} s; help says what can be said, quit ends")
+        print(f"motions of up to {conversation.model.max_length_s} s; help says what can be said, quit ends")
     while True:
         try:
             line = input("> " if is_typed else "")

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +17,11 @@ from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, writ
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, MotionError, PromptError
 from kinalign.lm.instructions import Instruction, Task, motion_instruction, prompt_instruction
 from kinalign.lm.model import MotionLM, Sampling
-from kinalign.lm.vocab import HIDDEN
+from kinalign.lm.vocab import HIDDEN, MotionVocab
 from kinalign.motion.joining import bend, fade, lay_onto
 from kinalign.motion.motion import Motion
 from kinalign.run import read_json, write_atomically, write_json
-from kinalign.tokenizer.tokenizer import MotionTokenizer
+from kinalign.tokenizer.tokenizer import Codes, MotionTokenizer
 
 SHIPPED_MODEL = "openmocap-base"
 MAX_PROMPT_CHARACTERS = 500
@@ -34,10 +35,31 @@ NEAR_S = 1.0
 FADE_S = 0.4
 """Time in which one becomes the other."""
 
+BATCH_SIZE = 64
+"""Answers that are made together; more make a CPU no faster."""
+
 CAPTION_SAMPLING = Sampling(temperature=0.0)
 DEFAULT_SAMPLING = Sampling(temperature=1.0, top_p=1.0, guidance=2.0)
 MOTIONGPT_SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=50)
 """As in the published code. No guidance: these models have never been asked nothing."""
+
+
+class Asked(NamedTuple):
+    """What the language model is asked for one motion, and how the codes of its answer become the motion."""
+
+    instruction: Instruction
+    steps: tuple[int, int]
+    """Fewest and most steps of the answer."""
+    finish: Callable[[Codes], Motion]
+    known: tuple[int, ...] = ()
+    """All codes of the motion, HIDDEN where they are to be said; empty where nothing is known."""
+
+    @property
+    def kind(self) -> tuple[int, int]:
+        """Answers of one kind are made together: fixed lengths, for longer ones can be cut, and filled gaps."""
+        if self.known:
+            return (0, 0)
+        return (1, 1) if self.steps[0] == self.steps[1] else self.steps
 
 
 class Generated(NamedTuple):
@@ -103,17 +125,60 @@ class TextToMotion:
         constrained: bool = True,
     ) -> list[Generated]:
         """Candidates for many prompts at once; unconstrained answers that are no motion are counted in num_invalid."""
-        steps = self._steps(length_s)
-        answers = self.lm.generate(
-            self.instructions(prompts, length_s=length_s),
-            generator=torch.Generator().manual_seed(seed),
+        asked = [self.ask(prompt, length_s=length_s) for prompt in prompts]
+        answers = self.answers(
+            asked,
+            seeds=[seed] * len(asked),
             num_candidates=num_candidates,
-            sampling=sampling or self.default_sampling,
-            min_steps=steps[0],
-            max_steps=steps[1],
+            sampling=sampling,
             constrained=constrained,
         )
-        return [self._read(prompt, rows) for prompt, rows in zip(prompts, answers)]
+        return [_read(one, rows) for one, rows in zip(asked, answers)]
+
+    def ask(self, prompt: str, *, length_s: float | None = None) -> Asked:
+        """What a prompt asks of the language model; raises PromptError for one that says nothing or too much."""
+        (instruction,) = self.instructions([prompt], length_s=length_s)
+        return Asked(
+            instruction,
+            self._steps(length_s),
+            lambda codes: self.tokenizer.decode(codes, caption=prompt).on_floor(),
+        )
+
+    def answers(
+        self,
+        asked: Sequence[Asked],
+        *,
+        seeds: Sequence[int],
+        num_candidates: int = 1,
+        sampling: Sampling | None = None,
+        constrained: bool = True,
+    ) -> list[list[Codes | None]]:
+        """Codes of the answers, `num_candidates` to each; None for an unconstrained answer that is no motion.
+
+        All are made in batches of about one length. The first candidate depends on what is asked and on its seed, not
+        on what is asked beside it.
+        """
+        order = sorted(range(len(asked)), key=lambda index: (asked[index].kind, asked[index].steps))
+        size = max(1, BATCH_SIZE // max(1, num_candidates))
+        made: dict[int, list[Codes | None]] = {}
+        for _, group in groupby(order, key=lambda index: asked[index].kind):
+            indices = list(group)
+            for batch in (indices[start : start + size] for start in range(0, len(indices), size)):
+                rows = self.lm.generate(
+                    [asked[index].instruction for index in batch],
+                    generator=[torch.Generator().manual_seed(seeds[index]) for index in batch],
+                    num_candidates=num_candidates,
+                    sampling=sampling or self.default_sampling,
+                    min_steps=max(asked[index].steps[0] for index in batch),
+                    max_steps=max(asked[index].steps[1] for index in batch),
+                    known=[asked[index].known for index in batch] if asked[batch[0]].known else None,
+                    constrained=constrained,
+                )
+                for index, candidates in zip(batch, rows):
+                    # a motion that had to be longer began no differently
+                    end = asked[index].steps[1] * self.lm.vocab.codes_per_step
+                    made[index] = [_codes_or_none(self.lm.vocab, row, end=end) for row in candidates]
+        return [made[index] for index in range(len(asked))]
 
     def instructions(self, prompts: Sequence[str], *, length_s: float | None = None) -> list[Instruction]:
         """What the language model is told of prompts; raises PromptError for one that says nothing or too much."""
@@ -156,26 +221,24 @@ class TextToMotion:
         The model reads the last seconds of a long motion. What was given stays as it is but for its last 0.4 s, where
         it becomes what the model makes of it. Raises MotionError for a motion that is too short for a code.
         """
+        asked = self.ask_next(motion, seconds=seconds)
+        return self._motions(asked, num_candidates=num_candidates, seed=seed, sampling=sampling)
+
+    def ask_next(self, motion: Motion, *, seconds: float | None = None) -> Asked:
+        """What the continuation of a motion asks of the language model, as in `predict`."""
         given, told = self._end(motion, most=MAX_TOLD_STEPS)
         fewest, most = self._steps(seconds)
         per_step = self.lm.vocab.codes_per_step
         most = min(most, self._longest - len(told) // per_step)
-        rows = self.lm.generate(
-            [self._about(Task.PREDICTION, told)],
-            generator=torch.Generator().manual_seed(seed),
-            num_candidates=num_candidates,
-            sampling=sampling or self.default_sampling,
-            min_steps=min(fewest, most),
-            max_steps=most,
-        )[0]
         frames = len(told) // per_step * self.tokenizer.frames_per_step
-        continued = []
-        for row in rows:
-            whole = self._decoded([*told, *self.lm.vocab.ids_to_codes(row).tolist()], given)
+
+        def continued(codes: Codes) -> Motion:
+            whole = self._decoded([*told, *codes.tolist()], given)
             near, overlap = min(frames, self._frames(NEAR_S)), min(frames, self._frames(FADE_S))
             whole = lay_onto(whole, slice(frames - near, frames), given, slice(-near, None))
-            continued.append(fade(given, whole[frames - overlap :], overlap))
-        return continued
+            return fade(given, whole[frames - overlap :], overlap)
+
+        return Asked(self._about(Task.PREDICTION, told), (min(fewest, most), most), continued)
 
     def inbetween(
         self,
@@ -193,6 +256,11 @@ class TextToMotion:
         The tail is moved over the ground to where the motion has come; `anchored` leaves it where it is and bends the
         way there. Raises ConfigError for a gap that the model cannot fill and MotionError for too short a motion.
         """
+        asked = self.ask_between(head, tail, seconds=seconds, anchored=anchored)
+        return self._motions(asked, num_candidates=num_candidates, seed=seed, sampling=sampling)
+
+    def ask_between(self, head: Motion, tail: Motion, *, seconds: float, anchored: bool = False) -> Asked:
+        """What a gap asks of the language model, as in `inbetween`."""
         step_s = self.tokenizer.frames_per_step / self.tokenizer.config.fps
         longest = self._longest - 2
         if not step_s / 2 < seconds < (longest + 0.5) * step_s:
@@ -203,19 +271,12 @@ class TextToMotion:
         tail = replace(tail.resample(self.tokenizer.config.fps), skeleton=given.skeleton)
         after = self.codes(tail, most=min(room, MAX_TOLD_STEPS))
         hidden = [HIDDEN] * (gap * self.lm.vocab.codes_per_step)
-        known = [*before, *hidden, *after]
-        rows = self.lm.generate(
-            [self._about(Task.IN_BETWEEN, known)],
-            generator=torch.Generator().manual_seed(seed),
-            num_candidates=num_candidates,
-            sampling=sampling or self.default_sampling,
-            known=[known],
-        )[0]
+        known = (*before, *hidden, *after)
         per_step, frames_per_step = self.lm.vocab.codes_per_step, self.tokenizer.frames_per_step
         start, stop = (len(codes) // per_step * frames_per_step for codes in (before, [*before, *hidden]))
-        joined = []
-        for row in rows:
-            whole = self._decoded(self.lm.vocab.ids_to_codes(row).tolist(), given)
+
+        def joined(codes: Codes) -> Motion:
+            whole = self._decoded(codes.tolist(), given)
             near, overlap = min(start, self._frames(NEAR_S)), min(start, self._frames(FADE_S))
             whole = lay_onto(whole, slice(start - near, start), given, slice(-near, None))
             near = min(len(whole) - stop, self._frames(NEAR_S))
@@ -226,8 +287,37 @@ class TextToMotion:
                 placed = lay_onto(tail, slice(near), whole, slice(stop, stop + near))
             end = min(len(whole) - stop, self._frames(FADE_S))
             first = fade(given, whole[start - overlap : stop + end], overlap)
-            joined.append(fade(first, placed, end))
-        return joined
+            return fade(first, placed, end)
+
+        steps = len(known) // per_step
+        return Asked(self._about(Task.IN_BETWEEN, known), (steps, steps), joined, known)
+
+    def ask_keys(self, motion: Motion, steps: Sequence[int]) -> Asked:
+        """What a motion of which only some `steps` are known asks of the language model: all that is between them.
+
+        The answer is a motion as long as the whole steps of this one, laid onto it where it is known. Raises
+        ConfigError for no step, for all of them and for one outside the motion, MotionError for too long a motion.
+        """
+        motion = motion.resample(self.tokenizer.config.fps)
+        per_step, frames_per_step = self.lm.vocab.codes_per_step, self.tokenizer.frames_per_step
+        codes = np.array(self.codes(motion)).reshape(-1, per_step)
+        kept = sorted(set(steps))
+        if not kept or kept[0] < 0 or kept[-1] >= len(codes) or len(kept) == len(codes):
+            raise ConfigError(f"steps={kept} must be some of 0 to {len(codes) - 1}, not none and not all")
+        known = np.full_like(codes, HIDDEN)
+        known[kept] = codes[kept]
+        frames = (np.array(kept)[:, None] * frames_per_step + np.arange(frames_per_step)).flatten()
+
+        def laid(codes: Codes) -> Motion:
+            whole = self._decoded(codes.tolist(), motion)
+            return lay_onto(whole, frames, motion, frames)
+
+        row = tuple(known.flatten().tolist())
+        return Asked(self._about(Task.IN_BETWEEN, row), (len(codes), len(codes)), laid, row)
+
+    def _motions(self, asked: Asked, *, num_candidates: int, seed: int, sampling: Sampling | None) -> list[Motion]:
+        (answers,) = self.answers([asked], seeds=[seed], num_candidates=num_candidates, sampling=sampling)
+        return _read(asked, answers).motions
 
     def _about(self, task: Task, codes: Sequence[int]) -> Instruction:
         return motion_instruction(task, codes, style=self.lm.instruction_style)
@@ -264,17 +354,6 @@ class TextToMotion:
     def _decoded(self, codes: Sequence[int], like: Motion) -> Motion:
         """The motion of codes on the skeleton of another."""
         return replace(self.tokenizer.decode(np.array(codes), caption=like.caption), skeleton=like.skeleton)
-
-    def _read(self, prompt: str, rows: Sequence[Sequence[int]]) -> Generated:
-        motions, num_invalid = [], 0
-        for row in rows:
-            try:
-                codes = self.lm.vocab.ids_to_codes(row)
-            except InvalidCodes:
-                num_invalid += 1
-                continue
-            motions.append(self.tokenizer.decode(codes, caption=prompt).on_floor())
-        return Generated(motions, num_invalid)
 
     def _steps(self, length_s: float | None) -> tuple[int, int]:
         """Fewest and most steps of an answer."""
@@ -335,6 +414,18 @@ Data, licence, tests and limits: not stated by the author.
         return TextToMotion(
             MotionLM.from_pretrained(folder / "lm"), MotionTokenizer.from_pretrained(folder / "tokenizer")
         )
+
+
+def _codes_or_none(vocab: MotionVocab, row: Sequence[int], *, end: int) -> Codes | None:
+    try:
+        return vocab.ids_to_codes(row)[:end]
+    except InvalidCodes:
+        return None
+
+
+def _read(asked: Asked, answers: Sequence[Codes | None]) -> Generated:
+    motions = [asked.finish(codes) for codes in answers if codes is not None]
+    return Generated(motions, len(answers) - len(motions))
 
 
 def shipped_model() -> Path:

@@ -35,6 +35,7 @@ __all__ = [
     "mpjpe",
     "multimodality",
     "pa_mpjpe",
+    "pool_hits",
     "r_precision",
 ]
 
@@ -79,6 +80,14 @@ def r_precision(text: ArrayLike, motion: ArrayLike, *, rng: np.random.Generator,
     Motions at one distance are ranked as if by lot: embeddings that are all the same score chance, where the published
     sorting gives whatever order it finds. Raises EvaluationError for fewer pairs than one pool.
     """
+    return RPrecision(*map(float, np.nanmean(pool_hits(text, motion, rng=rng, pool_size=pool_size), axis=0)))
+
+
+def pool_hits(text: ArrayLike, motion: ArrayLike, *, rng: np.random.Generator, pool_size: int = 32) -> Array:
+    """What `r_precision` is the mean of, (N, 3): 1 where a text finds its motion among the 1, 2, 3 nearest, else 0.
+
+    A share of 1 where several motions are at one distance, NaN for a pair that fills no pool.
+    """
     a, b = _pairs(text, motion)
     if pool_size < 4:
         raise EvaluationError(f"pool_size={pool_size} leaves top-3 nothing to miss; use 4 or more (the field uses 32)")
@@ -87,6 +96,7 @@ def r_precision(text: ArrayLike, motion: ArrayLike, *, rng: np.random.Generator,
             f"R-precision in pools of {pool_size} needs {pool_size} pairs or more; there are {len(a)}: "
             "use a larger split or a smaller pool_size"
         )
+    hits = np.full((len(a), 3), np.nan)
     order = rng.permutation(len(a))[: len(a) // pool_size * pool_size]
     centre = b.mean(axis=0)  # what all embeddings share would eat the digits in which they differ
     a, b = ((x[order] - centre).reshape(-1, pool_size, x.shape[1]) for x in (a, b))  # (pools, pool_size, D)
@@ -96,7 +106,9 @@ def r_precision(text: ArrayLike, motion: ArrayLike, *, rng: np.random.Generator,
     tolerance = _TIE * np.maximum(lengths, own_lengths)
     nearer = (squared < own - tolerance).sum(axis=-1)
     level = (np.abs(squared - own) <= tolerance).sum(axis=-1)  # its own among them
-    return RPrecision(*(float(np.clip((k - nearer) / level, 0, 1).mean()) for k in (1, 2, 3)))
+    shares = [np.clip((k - nearer) / level, 0, 1) for k in (1, 2, 3)]  # each (pools, pool_size)
+    hits[order] = np.stack(shares, axis=-1).reshape(-1, 3)
+    return hits
 
 
 def mm_dist(text: ArrayLike, motion: ArrayLike) -> float:

@@ -322,7 +322,7 @@ class MotionLM(nn.Module):
         self,
         instructions: Sequence[Instruction | str],
         *,
-        generator: torch.Generator,
+        generator: torch.Generator | Sequence[torch.Generator],
         num_candidates: int = 1,
         sampling: Sampling = Sampling(),
         gives: Gives = "motion",
@@ -338,7 +338,7 @@ class MotionLM(nn.Module):
         gives for each prompt the codes of a motion of which only those that are HIDDEN are to be said.
 
         All chance is drawn from `generator` before: candidate c meets the same chance for every prompt, whatever other
-        prompts and however many candidates are asked for.
+        prompts and however many candidates are asked for. With a generator for each prompt each meets its own.
         """
         if not instructions:
             return []
@@ -359,11 +359,12 @@ class MotionLM(nn.Module):
             max_tokens = forced.shape[1]
         else:
             max_tokens = self.max_text_tokens if gives == "text" else max_steps * self.vocab.codes_per_step + 2
-        chances = torch.rand(num_candidates, max_tokens, generator=generator)
+        generators = [generator] if isinstance(generator, torch.Generator) else generator
+        chances = torch.cat([torch.rand(num_candidates, max_tokens, generator=each) for each in generators])
         answers = self._decode(
             states[order],
             is_place[order],
-            chances=chances.repeat(rows // num_candidates, 1),
+            chances=chances.repeat(rows // len(chances), 1),
             sampling=sampling,
             gives=gives,
             steps=(min_steps, max_steps) if forced is None else (max_tokens, max_tokens),

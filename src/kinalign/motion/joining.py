@@ -17,11 +17,14 @@ from kinalign.motion.motion import Motion
 Array = NDArray[np.floating]
 
 
-def lay_onto(motion: Motion, frames: slice, target: Motion, target_frames: slice) -> Motion:
+Frames = slice | NDArray[np.integer]
+
+
+def lay_onto(motion: Motion, frames: Frames, target: Motion, target_frames: Frames) -> Motion:
     """The whole motion turned and moved so that its `frames` lie on the target's, nearest in least squares.
 
-    Both slices hold equally many frames. It is moved over the ground only, never up or down. Source: Kovar, Gleicher
-    and Pighin, Motion Graphs (2002), section 3.1, in the ground plane as complex numbers.
+    Both are slices or rows of indices of equally many frames. It is moved over the ground only, never up or down.
+    Source: Kovar, Gleicher and Pighin, Motion Graphs (2002), section 3.1, in the ground plane as complex numbers.
     """
     ours, theirs = motion.joints[frames], target.joints[target_frames]
     if ours.shape != theirs.shape or len(ours) == 0:

@@ -1,0 +1,135 @@
+"""`kinalign evaluate`: numbers of a model or of another system's motions, and a test of the difference of two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from kinalign.data.dataset import load_dataset
+from kinalign.data.records import Split
+from kinalign.errors import ConfigError, EvaluationError
+from kinalign.evaluation.bench import EvaluationSettings, sha256_of_weights
+from kinalign.evaluation.compare import compare, comparison_table
+from kinalign.evaluation.encoder import TextMotionEncoder
+from kinalign.evaluation.evaluate import evaluate
+from kinalign.evaluation.report import TASKS, Report
+from kinalign.pipeline import TextToMotion, shipped_model
+
+SHIPPED_ENCODER = "openmocap-evaluator"
+"""Stands beside the shipped model."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a model, or motions of another system, on clips that it never saw."""
+
+    model: tyro.conf.Positional[Path | None] = None
+    """Model folder; the shipped model where it is left out."""
+    task: Literal["t2m", "m2t", "pred", "inbetween", "tokenizer", "all"] = "all"
+    """Text to motion, motion to text, prediction, in-between, the tokenizer alone, or everything."""
+    out: Path = Path("report")
+    """Folder for report.json, report.md and report.png; an evaluation that was stopped goes on there."""
+    data: Path | None = None
+    """A data set that `kinalign data build` wrote, or HumanML3D's folder; openmocap20 where it is left out."""
+    split: Split = "test"
+    encoder: Path | None = None
+    """Evaluator folder; the shipped one where it is left out."""
+    replications: int = EvaluationSettings.replications
+    seed: int = EvaluationSettings.seed
+    captions: Literal["random", "first"] | None = None
+    """Which caption of a clip is its prompt: another in each replication, or always the first. Left out, it is the
+    first with --outputs, else random."""
+    true_lengths: bool = False
+    """Tell the model how long the real motion is, as many tables of the field do."""
+    many_prompts: int = EvaluationSettings.many_prompts
+    """Clips for MultiModality, APD and the rate of invalid answers, in each replication."""
+    many_candidates: int = EvaluationSettings.many_candidates
+    """Motions for each of them."""
+    outputs: Path | None = None
+    """Score these instead of a model: a folder of npy files with joints (T, J, 3), named as the clips."""
+    fps: float | None = None
+    """Frames per second of --outputs; those of the data where it is left out."""
+    references: Path | None = None
+    """Captions to hold the model's against, a JSON line {"id": ..., "captions": [...]} for each clip; the data set's
+    own where it is left out."""
+    compare: tuple[Path, Path] | None = None
+    """Two report folders: evaluates nothing, but says which of their differences are beyond chance."""
+    threads: int = 1
+    """Processor threads."""
+
+
+def evaluate_command(config: Evaluate) -> None:
+    """Measure a model, or motions of another system, on clips that it never saw; or compare two reports."""
+    if config.compare is not None:
+        rows = compare(*config.compare)
+        names = [Report.load(folder).system for folder in config.compare]
+        if names[0] == names[1]:
+            names = [f"{name} ({letter})" for name, letter in zip(names, "AB")]
+        print(comparison_table(rows, *names))
+        return
+    torch.set_num_threads(config.threads)
+    settings = EvaluationSettings(
+        tasks=_tasks(config),
+        replications=config.replications,
+        seed=config.seed,
+        captions=config.captions or ("first" if config.outputs else "random"),
+        true_lengths=config.true_lengths,
+        many_prompts=config.many_prompts,
+        many_candidates=config.many_candidates,
+    )
+    encoder = TextMotionEncoder.from_pretrained(config.encoder or shipped_model().parent / SHIPPED_ENCODER)
+    folder = config.model or shipped_model() if config.outputs is None else config.outputs
+    references = _read_references(config.references) if config.references else None
+    report = evaluate(
+        load_dataset(config.data, config.split),
+        encoder,
+        TextToMotion.from_pretrained(folder) if config.outputs is None else folder,
+        name=folder.resolve().name,
+        folder=config.out,
+        encoder_sha256=sha256_of_weights([encoder]),
+        train=load_dataset(config.data, "train"),
+        settings=settings,
+        references=references,
+        outputs_fps=config.fps,
+        data=f"{config.data.resolve().name if config.data else 'openmocap20'}, {config.split} split",
+    )
+    print(report.markdown())
+    print(config.out / "report.json")
+
+
+def _tasks(config: Evaluate) -> tuple[str, ...]:
+    if config.outputs is not None:
+        if config.model is not None:
+            raise ConfigError("MODEL and --outputs are two things to evaluate; give one of them")
+        return ("t2m",) if config.task == "all" else (config.task,)
+    if config.fps is not None:
+        raise ConfigError(f"fps={config.fps} is said of --outputs, which are absent (--fps)")
+    if config.task == "all":
+        return tuple(TASKS)
+    return ("inbetween", "keyframes") if config.task == "inbetween" else (config.task,)
+
+
+def _read_references(path: Path) -> Mapping[str, list[str]]:
+    """Captions by clip id, of JSON lines; raises EvaluationError for a file of another kind."""
+    references: dict[str, list[str]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"cannot read {path} as text ({error}) (--references)") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            references[str(row["id"])] = [str(caption) for caption in row["captions"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise EvaluationError(
+                f'{path}, line {number} is not {{"id": ..., "captions": [...]}} ({error}) (--references)'
+            ) from error
+    return references
