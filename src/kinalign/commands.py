@@ -227,7 +227,7 @@ def train_language_model(config: TrainLM) -> Path:
         return tokenize_clips(tokenizer, load_dataset(config.data, "train"), mirror=is_unmirrored(config.data))
 
     rows = tokenized(config.out / "tokens", info, tokenize)
-    lm = train_lm(rows, info, config.training, folder=config.out / "lm")
+    lm = train_lm(rows, info, config.training, folder=config.out / "lm", code_vectors=tokenizer.code_vectors())
     folder = TextToMotion(lm, tokenizer).save_pretrained(config.out / "model")
     print(folder)
     return folder

@@ -61,6 +61,8 @@ class LMTraining:
     """How far rare actions are drawn more often: 0 by clips, 1 every action equally."""
     tasks: Stage = "text-to-motion"
     """What is trained: text to motion; that, captions and restoring what is dropped of both; or all tasks."""
+    span_corruption: bool = True
+    """Whether pre-training also restores what is dropped of sentences and motions."""
     empty_share: float = 0.1
     """Share of empty instructions, for guidance."""
     crop_share: float = 0.3
@@ -93,6 +95,8 @@ BLANK = "_"
 
 Kind = Task | Literal["prompt", "restore text", "restore motion"]
 """A task in one of its phrasings; a caption and nothing else, as a user types it; or span corruption."""
+
+SPAN_CORRUPTION: tuple[Kind, ...] = ("restore text", "restore motion")
 
 TASK_SHARES: dict[Stage, dict[Kind, float]] = {
     "text-to-motion": {
@@ -147,6 +151,8 @@ class ExampleSampler:
         self.num_steps = np.array([min(len(clip.codes) // info.codes_per_step, config.max_steps) for clip in clips])
         self.text_to_ids = model.text_to_ids
         shares = TASK_SHARES[config.tasks]
+        if not config.span_corruption:
+            shares = {kind: share for kind, share in shares.items() if kind not in SPAN_CORRUPTION}
         self.kinds, self.shares = list(shares), np.array(list(shares.values())) / sum(shares.values())
         self.is_cyclic = [not CYCLIC_WORDS.isdisjoint(caption.lower().split()) for caption in first_captions]
 
