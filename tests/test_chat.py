@@ -11,7 +11,7 @@ import pytest
 from test_pipeline import lm_of, tokenizer_of
 
 from kinalign.chat import Chat, Conversation, chat
-from kinalign.errors import KinalignError, PromptError
+from kinalign.errors import KinalignError, MotionError, PromptError
 from kinalign.lm.instructions import Instruction
 from kinalign.lm.model import MotionLM
 from kinalign.motion.motion import Motion
@@ -69,6 +69,16 @@ def test_a_loaded_motion_can_be_asked_about_continued_and_saved(
     page = tmp_path / "next.html"
     assert talk.reply(f"save #3 {page}") == str(page)
     assert page.read_text(encoding="utf-8").lower().startswith("<!doctype")
+
+
+def test_a_motion_too_long_to_read_is_continued_and_not_described(
+    talk: Conversation, answers: list[Instruction]
+) -> None:
+    talk.motions.append(walking(250))
+    talk.reply("continue #1 for 2 seconds")
+    assert len(talk.motions[1]) == 249 + 40
+    with pytest.raises(MotionError, match="too long"):
+        talk.reply("what happens in #1?")
 
 
 @pytest.mark.parametrize(

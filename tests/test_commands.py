@@ -159,6 +159,7 @@ def test_motions_come_from_a_list_too(folder: Path, walk: Path, tmp_path: Path) 
 def test_a_hidden_part_is_made_anew_and_the_rest_stays_where_it_was(folder: Path, walk: Path, tmp_path: Path) -> None:
     (path,) = inbetween(InBetween(motions=(walk,), hide=(1.0, 2.0), model=folder, out=tmp_path, formats=("npy",)))
     motion, given = Motion.load(path), Motion.load(walk)
+    assert len(motion) == len(given) == 61
     assert np.abs(motion.joints[:10] - given.joints[:10]).max() < 1e-4
     assert np.abs(motion.joints[-10:] - given.joints[-10:]).max() < 1e-3
 
@@ -169,11 +170,28 @@ def test_two_motions_are_joined(folder: Path, walk: Path, tmp_path: Path) -> Non
     assert len(Motion.load(path)) == 60 + 16 + 61
 
 
+def test_gaps_come_from_a_list_too(folder: Path, walk: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{walk}\t{walk}\n{walk}\t{walk}\n", encoding="utf-8")
+    config = InBetween(file=tmp_path / "list.txt", seconds=0.8, model=folder, out=tmp_path, formats=("npy",))
+    assert [path.name for path in inbetween(config)] == ["001-walk-walk.npy", "002-walk-walk.npy"]
+
+
+def test_a_motion_is_made_anew_between_key_moments(folder: Path, walk: Path, tmp_path: Path) -> None:
+    config = InBetween(motions=(walk,), keys=(0.0, 1.4, 2.9), model=folder, out=tmp_path, formats=("npy",))
+    (path,) = inbetween(config)
+    assert len(Motion.load(path)) == 60
+    assert Motion.load(path).caption == Motion.load(walk).caption
+    with pytest.raises(ConfigError, match=r"steps=\[15\] must be some of 0 to 14"):
+        inbetween(replace(config, keys=(3.0,)))
+
+
 @pytest.mark.parametrize(
     ("wish", "error", "message"),
     [
-        (lambda walk: inbetween(InBetween(motions=(walk,))), ConfigError, "1 motions: give one with --hide"),
-        (lambda walk: inbetween(InBetween(motions=(walk, walk))), ConfigError, "two with --seconds"),
+        (lambda walk: inbetween(InBetween(motions=(walk,))), ConfigError, "say one of --hide START END and --keys"),
+        (lambda walk: inbetween(InBetween(motions=(walk,), hide=(1, 2), seconds=1)), ConfigError, "say one of --hide"),
+        (lambda walk: inbetween(InBetween(motions=(walk,), seconds=1)), ConfigError, "1 motions, .*: here it takes 2"),
+        (lambda walk: inbetween(InBetween(hide=(1, 2))), PromptError, "no motion; name"),
         (
             lambda walk: inbetween(InBetween(motions=(walk,), hide=(2.0, 1.0))),
             ConfigError,

@@ -19,8 +19,9 @@ from kinalign.commands import Generate
 from kinalign.convert import FromMotionGPT, ToMotionGPT, from_motiongpt, to_motiongpt
 from kinalign.errors import CheckpointError
 from kinalign.lm.convert import LORA_PREFIX, PREFIX, alpha_of, from_published
+from kinalign.lm.convert import published_state as lm_published_state
 from kinalign.lm.instructions import Instruction, Task, motion_instruction, prompt_instruction
-from kinalign.lm.model import MotionLM, Sampling, _sample
+from kinalign.lm.model import CodeAdapter, MotionLM, Sampling, _sample
 from kinalign.lm.vocab import HIDDEN
 from kinalign.motion.synthetic import walking
 from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
@@ -457,6 +458,10 @@ def test_only_a_t5_alone_has_published_names(converted: tuple[Published, Path], 
     with pytest.raises(CheckpointError, match="only a T5 alone that speaks one code per step has published names"):
         to_motiongpt(ToMotionGPT(tmp_path / "own", tmp_path / "back"))
     assert not (tmp_path / "back").exists()
+    lm = MotionLM.from_pretrained(converted[1] / "lm")
+    lm.adapter = CodeAdapter(torch.randn(CODES, 4), 16)
+    with pytest.raises(CheckpointError, match="no reader, an adapter and 1 codes per step"):
+        lm_published_state(lm)
 
 
 # the command

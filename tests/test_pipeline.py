@@ -166,6 +166,13 @@ def test_a_continued_motion_begins_as_it_was_given(frames: int, model: TextToMot
     assert steps[kept - 1 :].max() < 3 * max(steps[:kept].max(), steps[kept + FADE_FRAMES :].max())
 
 
+def test_a_long_continuation_is_as_long_as_asked_for(model: TextToMotion) -> None:
+    (motion,) = model.predict(walking(200), seconds=9.0)
+    assert len(motion) == 199 + 180
+    with pytest.raises(ConfigError, match=r"seconds=9\.8 must be between 0\.4 and 9\.6 seconds \(--seconds\)"):
+        model.predict(walking(200), seconds=9.8)
+
+
 def test_a_motion_at_another_frame_rate_goes_on_at_the_models(model: TextToMotion) -> None:
     (motion,) = model.predict(walking(60).resample(30), seconds=0.4)
     assert motion.fps == 20

@@ -266,3 +266,9 @@ def test_all_parts_one_after_the_other_are_the_batch() -> None:
     draws = [Draw(np.random.default_rng(0), torch.Generator(), 0, part, 3) for part in range(3)]
     assert [row for draw in draws for row in draw.mine(list(range(8)))] == list(range(8))
     assert torch.equal(torch.cat([draw.mine(torch.arange(8)) for draw in draws]), torch.arange(8))
+
+
+def test_a_batch_of_fewer_rows_than_parts_is_refused() -> None:
+    draw = Draw(np.random.default_rng(0), torch.Generator(), 0, 0, 3)
+    with pytest.raises(ConfigError, match="a batch of 2 has no row for each of 3 parts"):
+        draw.mine([1, 2])

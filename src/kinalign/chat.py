@@ -1,13 +1,15 @@
 """A conversation in the terminal about motions: make one, read one in, ask what happens in it, go on from it.
 
 Motions are numbered as they come and named #1, #2; "it" is the last. What is said goes to the model as it is, with the
-motion that it names: whether the answer is words or a motion the model says itself.
+motion that it names: whether the answer is words or a motion the model says itself, and a motion goes on from the one that
+is named.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +30,8 @@ FILE is bvh, npy or npz, and for save glb, png or html too."""
 
 _NAME = re.compile(r"#(\d+)")
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?) ?(?:s|secs?|seconds?)\b")
-_IT = re.compile(r"\b(?:it|this|that|this motion|that motion|the motion)\b")
+_IT = re.compile(r"\b(?:this|that|the|last) (?:motion|one)\b|^\w+ it\b|\bit\b[^?]*\?")
+"""The last motion, where it is spoken of: "continue it", "how long is it?"; but not "a man lifts a box and drops it"."""
 GAP_S = 1.0
 """Time from one motion to another where none is said."""
 
@@ -68,14 +71,17 @@ class Conversation:
             return self._add(self.model.inbetween(head, tail, seconds=seconds or GAP_S, seed=self.seed)[0])
         if len(named) > 2:
             raise PromptError(f"{len(named)} motions in one sentence; name one, or two to go from one to the other")
-        text = _NAME.sub("this motion", line)
-        codes = tuple(self.model.codes(named[0])) if named else ()
-        instruction = Instruction(checked_prompt(text), codes)
-        if self.model.lm.gives(instruction) == "text":
-            return self.model.say(instruction, seed=self.seed)
+        text = checked_prompt(_NAME.sub("this motion", line))
+        # of a motion too long to read its end says as much of what is wanted
+        ends = [motion[-round(self.model.max_length_s * motion.fps) :] for motion in named]
+        if self.model.lm.gives(self._asked(text, ends)) == "text":
+            return self.model.say(self._asked(text, named), seed=self.seed)
         if named:
             return self._add(self.model.predict(named[0], seconds=seconds, seed=self.seed)[0])
         return self._add(self.model(text, seed=self.seed)[0])
+
+    def _asked(self, text: str, named: Sequence[Motion]) -> Instruction:
+        return Instruction(text, tuple(self.model.codes(named[0])) if named else ())
 
     def _motion(self, number: int) -> Motion:
         if not 1 <= number <= len(self.motions):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import tyro
@@ -127,12 +127,16 @@ def predict(config: Predict) -> list[Path]:
 
 @dataclass(frozen=True)
 class InBetween(Making):
-    """Fill a gap: in a motion, or from one motion to another."""
+    """Fill a gap: in a motion, between moments of it, or from one motion to another."""
 
     motions: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """One motion file with --hide, or two with --seconds; bvh, npy, npz."""
+    """Motion files, each with the same gap, or with --seconds two: from the first to the second; bvh, npy, npz."""
+    file: Path | None = None
+    """A text file with the path of a motion a line, or with --seconds two with a tab between."""
     hide: tuple[float, float] | None = None
-    """Seconds from which and up to which the motion is made anew."""
+    """Seconds from which and up to which a motion is made anew."""
+    keys: tuple[float, ...] | None = None
+    """Seconds of the moments of a motion that are kept; everything else is made anew."""
     seconds: float | None = None
     """How long the way from the first motion to the second takes."""
     anchored: bool = False
@@ -140,37 +144,44 @@ class InBetween(Making):
 
 
 def inbetween(config: InBetween) -> list[Path]:
-    """Fill a gap in a motion, or from one motion to another; prints what was written."""
-    _, motions = _motions(config.motions, None, "inbetween walk.bvh --hide 1 2.5")
-    if len(motions) == 1 and config.hide is not None:
-        (motion,), (start, end) = motions, config.hide
-        if not 0 < start < end < motion.duration_s:
-            raise ConfigError(
-                f"hide={start} {end} must lie inside the {motion.duration_s:.2f} s of the motion (--hide)"
-            )
-        head, tail = motion[: round(start * motion.fps)], motion[round(end * motion.fps) :]
-        seconds, anchored = end - start, True
-    elif len(motions) == 2 and config.seconds is not None:
-        (head, tail), seconds, anchored = motions, config.seconds, config.anchored
-    else:
-        raise ConfigError(f"{len(motions)} motions: give one with --hide START END, or two with --seconds, in seconds")
+    """Fill a gap in motions, or from one motion to another; prints what was written."""
+    if sum(way is not None for way in (config.hide, config.keys, config.seconds)) != 1:
+        raise ConfigError("say one of --hide START END and --keys SECOND ..., of each motion, and --seconds, between two")
+    named = tuple(map(str, config.motions))
+    groups = [named] if config.seconds is not None and named else [(name,) for name in named]
+    groups += [tuple(line.split("\t")) for line in _lines(config.file)]
+    number = 1 if config.seconds is None else 2
+    if not groups:
+        raise PromptError("no motion; name a bvh, npy or npz file: kinalign inbetween walk.bvh --hide 1 2.5")
+    if wrong := [group for group in groups if len(group) != number]:
+        raise ConfigError(f"{len(wrong[0])} motions, {', '.join(wrong[0])}: here it takes {number} (--seconds, --file)")
+    motions = [[Motion.load(name) for name in group] for group in groups]
+    if config.hide is not None:
+        start, end = config.hide
+        for (name, *_), (motion, *_) in zip(groups, motions):
+            if not 0 < start < end < motion.duration_s:
+                raise ConfigError(
+                    f"hide={start} {end} must lie inside the {motion.duration_s:.2f} s of {name} (--hide)"
+                )
     model = _model(config)
 
-    def make(_: int) -> list[Motion]:
-        return model.inbetween(
-            head,
-            tail,
-            seconds=seconds,
-            anchored=anchored,
-            num_candidates=config.num_candidates,
-            seed=config.seed,
-            sampling=config.sampling(model),
-        )
+    def make(number: int) -> list[Motion]:
+        how: dict[str, Any] = {
+            "num_candidates": config.num_candidates,
+            "seed": config.seed,
+            "sampling": config.sampling(model),
+        }
+        first, last = motions[number][0], motions[number][-1]
+        if config.keys is not None:
+            return model.fill(first, keys=config.keys, **how)
+        if config.seconds is not None:
+            return model.inbetween(first, last, seconds=config.seconds, anchored=config.anchored, **how)
+        # a frame more of the head: its codes hold velocities, and take the last one
+        head, tail = first[: round(start * first.fps) + 1], first[round(end * first.fps) :]
+        return model.inbetween(head, tail, seconds=end - start, anchored=True, **how)
 
-    names = " ".join(map(str, config.motions))
-    return _make_all(
-        "inbetween", [("motion", names, slug("-".join(path.stem for path in config.motions)))], make, config
-    )
+    asked = [("motion", " ".join(group), slug("-".join(Path(name).stem for name in group))) for group in groups]
+    return _make_all("inbetween", asked, make, config)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class ToMotionGPT:
     """Convert a model folder to the published layout of MotionGPT: motiongpt.tar and its statistics."""
 
     model: Annotated[Path, tyro.conf.Positional]
-    """Model folder: a T5 without a reader, and a tokenizer of the published network."""
+    """Model folder: a T5 without a reader or an adapter, and a tokenizer of the published network."""
     out: Path
     """Folder for the files."""
 

@@ -1,4 +1,4 @@
-"""TextToMotion: a sentence in, motions out. A language model that writes codes and a tokenizer that reads them."""
+"""TextToMotion: sentences to motions and back. A language model that speaks codes and a tokenizer that reads them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, MotionEr
 from kinalign.lm.instructions import Instruction, Task, motion_instruction, prompt_instruction
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.vocab import HIDDEN, MotionVocab
+from kinalign.motion.features import uniform_skeleton
 from kinalign.motion.joining import bend, fade, lay_onto
 from kinalign.motion.motion import Motion
 from kinalign.run import read_json, write_atomically, write_json
@@ -196,10 +197,14 @@ class TextToMotion:
         return self.captions([motion], seed=seed, sampling=sampling)[0]
 
     def captions(self, motions: Sequence[Motion], *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> list[str]:
-        """A sentence for each motion, read together."""
-        said = [self._about(Task.MOTION_TO_TEXT, self.codes(motion)) for motion in motions]
-        answers = self.lm.generate(said, generator=torch.Generator().manual_seed(seed), gives="text", sampling=sampling)
-        return [self.lm.ids_to_text(rows[0]) for rows in answers]
+        """A sentence for each motion, read in batches."""
+        asked = [self._about(Task.MOTION_TO_TEXT, self.codes(motion)) for motion in motions]
+        said: list[str] = []
+        for start in range(0, len(asked), BATCH_SIZE):
+            batch, generator = asked[start : start + BATCH_SIZE], torch.Generator().manual_seed(seed)
+            answers = self.lm.generate(batch, generator=generator, gives="text", sampling=sampling)
+            said += [self.lm.ids_to_text(row) for (row,) in answers]
+        return said
 
     def say(self, instruction: Instruction, *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> str:
         """An answer in words to any instruction."""
@@ -219,26 +224,30 @@ class TextToMotion:
         """The motion and what comes next, for `seconds` or until the model ends it, at the tokenizer's frame rate.
 
         The model reads the last seconds of a long motion. What was given stays as it is but for its last 0.4 s, where
-        it becomes what the model makes of it. Raises MotionError for a motion that is too short for a code.
+        it becomes what the model makes of it. Raises MotionError for a motion that is too short for a code, ConfigError
+        for a time that the model cannot fill.
         """
         asked = self.ask_next(motion, seconds=seconds)
         return self._motions(asked, num_candidates=num_candidates, seed=seed, sampling=sampling)
 
     def ask_next(self, motion: Motion, *, seconds: float | None = None) -> Asked:
         """What the continuation of a motion asks of the language model, as in `predict`."""
-        given, told = self._end(motion, most=MAX_TOLD_STEPS)
-        fewest, most = self._steps(seconds)
-        per_step = self.lm.vocab.codes_per_step
+        per_step, frames_per_step = self.lm.vocab.codes_per_step, self.tokenizer.frames_per_step
+        longest_s = (self._longest - 1) * frames_per_step / self.tokenizer.config.fps
+        fewest, most = self._steps(seconds, longest_s=longest_s, names=("seconds", "--seconds"))
+        # the longer the way to go, the less the model is told of what was
+        room = MAX_TOLD_STEPS if seconds is None else self._longest - most
+        given, told = self._end(motion, most=min(room, MAX_TOLD_STEPS))
         most = min(most, self._longest - len(told) // per_step)
-        frames = len(told) // per_step * self.tokenizer.frames_per_step
+        frames = len(told) // per_step * frames_per_step
 
         def continued(codes: Codes) -> Motion:
-            whole = self._decoded([*told, *codes.tolist()], given)
+            whole = self._decoded([*told, *codes.tolist()], given[-frames:])
             near, overlap = min(frames, self._frames(NEAR_S)), min(frames, self._frames(FADE_S))
             whole = lay_onto(whole, slice(frames - near, frames), given, slice(-near, None))
             return fade(given, whole[frames - overlap :], overlap)
 
-        return Asked(self._about(Task.PREDICTION, told), (min(fewest, most), most), continued)
+        return Asked(self._about(Task.PREDICTION, told), (fewest, most), continued)
 
     def inbetween(
         self,
@@ -276,7 +285,7 @@ class TextToMotion:
         start, stop = (len(codes) // per_step * frames_per_step for codes in (before, [*before, *hidden]))
 
         def joined(codes: Codes) -> Motion:
-            whole = self._decoded(codes.tolist(), given)
+            whole = self._decoded(codes.tolist(), given[-start:])
             near, overlap = min(start, self._frames(NEAR_S)), min(start, self._frames(FADE_S))
             whole = lay_onto(whole, slice(start - near, start), given, slice(-near, None))
             near = min(len(whole) - stop, self._frames(NEAR_S))
@@ -291,6 +300,23 @@ class TextToMotion:
 
         steps = len(known) // per_step
         return Asked(self._about(Task.IN_BETWEEN, known), (steps, steps), joined, known)
+
+    def fill(
+        self,
+        motion: Motion,
+        *,
+        keys: Sequence[float],
+        num_candidates: int = 1,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+    ) -> list[Motion]:
+        """A motion that is at its moments `keys`, in seconds, about where the given one is, and made anew between.
+
+        A moment is a step of the tokenizer (0.2 s). Raises ConfigError for a moment outside the motion.
+        """
+        seconds_per_step = self.tokenizer.frames_per_step / self.tokenizer.config.fps
+        asked = self.ask_keys(motion, [int(key / seconds_per_step + 1e-6) for key in keys])
+        return self._motions(asked, num_candidates=num_candidates, seed=seed, sampling=sampling)
 
     def ask_keys(self, motion: Motion, steps: Sequence[int]) -> Asked:
         """What a motion of which only some `steps` are known asks of the language model: all that is between them.
@@ -352,17 +378,28 @@ class TextToMotion:
         return motion[: len(motion) - 1], codes
 
     def _decoded(self, codes: Sequence[int], like: Motion) -> Motion:
-        """The motion of codes on the skeleton of another."""
-        return replace(self.tokenizer.decode(np.array(codes), caption=like.caption), skeleton=like.skeleton)
+        """The motion of codes on the body and the floor of the one that some of them were read from."""
+        motion = self.tokenizer.decode(np.array(codes), caption=like.caption)
+        body = like.skeleton.with_bone_lengths_of(like.joints[0])
+        joints = uniform_skeleton(motion.joints, motion.skeleton, body)
+        joints[..., 1] += like.joints[..., 1].min()  # the tokenizer puts its floor there
+        return replace(motion, joints=joints, skeleton=like.skeleton)
 
-    def _steps(self, length_s: float | None) -> tuple[int, int]:
-        """Fewest and most steps of an answer."""
+    def _steps(
+        self,
+        length_s: float | None,
+        *,
+        longest_s: float | None = None,
+        names: tuple[str, str] = ("length_s", "--length-seconds"),
+    ) -> tuple[int, int]:
+        """Fewest and most steps of an answer; `names` are those of the length in Python and at the command line."""
         step_s = self.tokenizer.frames_per_step / self.tokenizer.config.fps
+        longest_s = self.max_length_s if longest_s is None else longest_s
         if length_s is None:
             return 2, self._longest
-        if not step_s * 2 <= length_s <= self.max_length_s:
+        if not step_s * 2 <= length_s <= longest_s:
             raise ConfigError(
-                f"length_s={length_s} must be between {step_s * 2} and {self.max_length_s} seconds (--length-seconds)"
+                f"{names[0]}={length_s} must be between {step_s * 2} and {longest_s} seconds ({names[1]})"
             )
         steps = round(length_s / step_s)
         return steps, steps

@@ -76,7 +76,15 @@ class Draw:
     device: torch.device | str = "cpu"
 
     def mine(self, batch: Rows) -> Rows:
-        """The rows of a batch that are this part's to compute; all parts one after the other are the batch."""
+        """The rows of a batch that are this part's to compute; all parts one after the other are the batch.
+
+        Raises ConfigError for a batch of fewer rows than parts: a part of nothing has no mean.
+        """
+        if len(batch) < self.parts:
+            raise ConfigError(
+                f"a batch of {len(batch)} has no row for each of {self.parts} parts; make it larger, or fewer parts "
+                "(--accumulate) and processes"
+            )
         return batch[len(batch) * self.part // self.parts : len(batch) * (self.part + 1) // self.parts]
 
 

@@ -176,12 +176,19 @@ def plain_caption(clip: Words, rng: np.random.Generator, *, mirrored: bool = Fal
 
     Raises DataError where nothing is known of the clip.
     """
-    meaning = meaning_of(clip)
-    captions = clip.captions if meaning is None or meaning.verbatim else (meaning.caption,) * bool(meaning.caption)
+    captions = plain_captions(clip)
     if not captions:
         return phrase(clip, rng, mirrored=mirrored)
     caption = _pick(captions, rng)
     return mirror_caption(caption) if mirrored else caption
+
+
+def plain_captions(clip: Words) -> tuple[str, ...]:
+    """The captions of a clip that are true of it, or what is said in their place; none where only patterns are."""
+    meaning = meaning_of(clip)
+    if meaning is None or meaning.verbatim:
+        return clip.captions
+    return (meaning.caption,) if meaning.caption else ()
 
 
 def verb_phrases(meaning: Meaning, rng: np.random.Generator, *, mirrored: bool = False) -> list[str]:

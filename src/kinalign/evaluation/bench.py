@@ -20,6 +20,7 @@ from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, EvaluationError
 from kinalign.evaluation.captions import words
 from kinalign.evaluation.embedding import Embeddings, Encoder, Vectors
+from kinalign.evaluation.naming import Event, events_by_caption
 from kinalign.evaluation.physics import floating, foot_skating, foot_skating_ratio, jitter, penetration
 from kinalign.evaluation.report import TASKS
 from kinalign.motion.motion import Motion
@@ -30,7 +31,7 @@ Indices = NDArray[np.intp]
 
 SHORTEST_FRAMES = 9
 """Two steps of four frames, and the frame that features lose."""
-HARD_GROUP, HARD_SOURCES = "CMU+HDM05", ("CMU", "HDM05")
+HARD_GROUP, HARD_SOURCES = "CMU+HDM05", ("CMU", "CMU8", "HDM05")
 """Real clips of openmocap20 that have no near-copies in its train split; Bandai's have."""
 
 
@@ -146,6 +147,11 @@ class Bench:
         return self.embeddings.texts(captions), np.array(owners)
 
     @cached_property
+    def events(self) -> dict[str, set[Event]]:
+        """Caption -> what clips with it show, of both splits."""
+        return events_by_caption([*self.train, *self.clips])
+
+    @cached_property
     def data_sha256(self) -> str:
         """Of ids, captions and joints of all clips, those of the train split too."""
         digest = hashlib.sha256()
@@ -237,7 +243,8 @@ def _groups(clips: Sequence[Clip]) -> dict[str, Indices]:
     """Places of the clips of all sources, of CMU and HDM05 together, and of each source."""
     sources = np.array([clip.source for clip in clips])
     groups = {"all": np.arange(len(clips))}
-    if set(HARD_SOURCES) < set(sources):
-        groups[HARD_GROUP] = np.flatnonzero(np.isin(sources, HARD_SOURCES))
+    is_hard = np.isin(sources, HARD_SOURCES)
+    if len(set(sources[is_hard])) > 1 and not is_hard.all():
+        groups[HARD_GROUP] = np.flatnonzero(is_hard)
     names = sorted(set(sources))
     return groups | ({name: np.flatnonzero(sources == name) for name in names} if len(names) > 1 else {})

@@ -127,6 +127,8 @@ def _read_references(path: Path) -> Mapping[str, list[str]]:
             continue
         try:
             row = json.loads(line)
+            if not isinstance(row["captions"], list):
+                raise TypeError("captions is no list")
             references[str(row["id"])] = [str(caption) for caption in row["captions"]]
         except (ValueError, KeyError, TypeError) as error:
             raise EvaluationError(

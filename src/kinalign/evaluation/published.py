@@ -249,7 +249,7 @@ def read_word_vectors(folder: str | Path, *, width: int) -> dict[str, NDArray[np
         raise CheckpointError(
             f"{folder}: a place in our_vab_idx.pkl is outside the {len(vectors)} rows of our_vab_data.npy"
         )
-    if absent := [word for word in ("unk", "sos", "eos") if word not in places]:
+    if absent := [word for word in ("unk", "sos", "eos") if word not in words]:
         raise CheckpointError(f"{folder} has no vector for {', '.join(absent)}; it is not the evaluator's vocabulary")
     return {word: vectors[places[word]] for word in words}
 

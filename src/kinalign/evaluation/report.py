@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,8 @@ METRICS = {
     "penetration_mm": Metric("Penetration mm", "↓", 1),
     "jitter_m_s3": Metric("Jitter m/s³", "→", 1),
     "invalid_percent": Metric("Invalid %", "↓", 1),
+    "action_percent": Metric("Action %", "↑", 1),
+    "side_percent": Metric("Side %", "↑", 1),
     "bleu_1": Metric("BLEU-1", "↑", 1),
     "bleu_4": Metric("BLEU-4", "↑", 1),
     "rouge_l": Metric("ROUGE-L", "↑", 1),
@@ -200,6 +203,7 @@ def cell_of(values: Sequence[float | str]) -> Cell:
     return Cell(float(numbers.mean()), interval)
 
 
+@lru_cache
 def t_quantile(degrees: int) -> float:
     """How many standard errors 95 % lie within: the 97.5 % point of Student's t of 1 degree of freedom or more.
 

@@ -22,11 +22,12 @@ from kinalign.evaluation.bench import Array, Bench, Indices, Made, has_words
 from kinalign.evaluation.captions import base_words, bleu, cider, rouge_l, words
 from kinalign.evaluation.embedding import Vectors
 from kinalign.evaluation.metrics import ade, apd, diversity, fde, fid, mm_dist, multimodality, pool_hits
+from kinalign.evaluation.naming import names_right
 from kinalign.evaluation.physics import peak_jerk
 from kinalign.evaluation.report import TRUTH, Scores
 from kinalign.evaluation.store import Store
 from kinalign.motion.motion import Motion
-from kinalign.pipeline import FADE_FRAMES, Asked
+from kinalign.pipeline import FADE_S, Asked
 from kinalign.tokenizer.evaluate import Reconstruction, evaluate_tokenizer
 
 THROUGH_TOKENIZER = "truth through tokenizer"
@@ -190,11 +191,13 @@ class Tables:
             (self.name, ours, self._spoken_by_model),
         ):
             text = self._vectors(captions)
+            names = dict(zip(("action_percent", "side_percent"), names_right(captions.texts, bench.clips, bench.events)))
             scores[system] = {}
             for group, places in bench.groups.items():
                 valid = places[captions.is_said[places]]
                 cells = self._retrieval(text, bench.truth.vectors, valid, replication) | spoken[group]
                 cells["invalid_percent"] = 100 * float(1 - captions.is_said[places].mean())
+                cells |= {metric: _percent(right[places]) for metric, right in names.items()}
                 scores[system][group] = cells
         text = self._vectors(ours)
         hits = self._hits(text, bench.truth.vectors, np.flatnonzero(ours.is_said), replication)
@@ -251,12 +254,13 @@ class Tables:
         model = self.store.model
         per_step, fps = model.tokenizer.frames_per_step, model.tokenizer.config.fps
         gaps = []
+        fade = round(FADE_S * fps)
         for place, motion, steps in self._long_enough(3):
             told = max(1, round(TOLD_SHARE * steps))
             start = told * per_step
             truth = motion[: steps * per_step]
             asked = model.ask_next(motion[: start + 1], seconds=(steps - told) * per_step / fps)
-            joins = [max(1, start - FADE_FRAMES), start]
+            joins = [max(1, start - fade), start]
             held = _interpolated(truth, np.arange(start))
             gaps.append(Gap(place, truth, asked, np.arange(start, len(truth)), joins, held))
         return self._gaps(HELD, gaps)
@@ -266,11 +270,12 @@ class Tables:
         model = self.store.model
         per_step, fps = model.tokenizer.frames_per_step, model.tokenizer.config.fps
         gaps = []
+        fade = round(FADE_S * fps)
         for place, motion, steps in self._long_enough(KEY_STEPS + 2):
             start, length = steps // 4 * per_step, steps // 2 * per_step
             stop = start + length
             asked = model.ask_between(motion[: start + 1], motion[stop:], seconds=length / fps, anchored=True)
-            joins = [max(1, start - FADE_FRAMES), start, stop, min(stop + FADE_FRAMES, len(motion) - 1)]
+            joins = [max(1, start - fade), start, stop, min(stop + fade, len(motion) - 1)]
             hidden = np.arange(start, stop)
             gaps.append(Gap(place, motion, asked, hidden, joins, _interpolated(motion, _others(motion, hidden))))
         return self._gaps(INTERPOLATED, gaps)
@@ -304,8 +309,9 @@ class Tables:
 
     def _gaps(self, baseline: str, gaps: list[Gap]) -> Gaps:
         places = np.array([gap.place for gap in gaps])
+        truth = self.bench.embeddings.motions([gap.truth for gap in gaps])
         vectors = self.bench.embeddings.motions([gap.baseline for gap in gaps])
-        return Gaps(baseline, gaps, places, self.bench.truth.vectors[places], vectors)
+        return Gaps(baseline, gaps, places, truth, vectors)
 
     def _filled(self, task: str, gaps: Gaps, replication: int) -> Replication:
         """Hidden frames of each motion against the real ones, for the truth, a baseline and the model."""
@@ -344,7 +350,7 @@ class Tables:
             none = "" if len(rows) else "no clip is long enough"
             jerk, real_jerk = (errors["join_jerk_m_s3"][rows].sum() for errors in (off, gaps.truth_errors))
             cells: Cells = {metric: none or float(off[metric][rows].mean()) for metric in ("ade_m", "fde_m")}
-            cells["join_jerk_ratio"] = none or float(jerk / real_jerk)
+            cells["join_jerk_ratio"] = none or (float(jerk / real_jerk) if real_jerk > 0 else "nothing moves in the clips")
             cells["fid"] = self._lack(rows) or fid(gaps.truth_vectors[rows], vectors[rows])
             groups[group] = cells
         return groups
@@ -469,6 +475,11 @@ def _spoken(pairs: Sequence[tuple[str, Sequence[str]]]) -> Cells:
 def _rebuilt(group: Reconstruction) -> dict[str, float]:
     names = ("mpjpe_mm", "pa_mpjpe_mm", "accel_mm", "jitter_ratio", "codes_used", "perplexity")
     return {name: float(getattr(group, name)) for name in names}
+
+
+def _percent(right: Array) -> float | str:
+    known = right[~np.isnan(right)]
+    return 100 * float(known.mean()) if len(known) else "of no clip this is known"
 
 
 def _per_clip(hits: Array, **metrics: Array) -> PerClip:

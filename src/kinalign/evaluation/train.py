@@ -283,9 +283,8 @@ def train_encoder(
     *,
     folder: str | Path,
     backbone: TextBackbone | None = None,
-    device: str = "cpu",
 ) -> TextMotionEncoder:
-    """Train on clips, or go on where the run in `folder` was stopped; returns the evaluator, on `device`.
+    """Train on clips, or go on where the run in `folder` was stopped; returns the evaluator.
 
     `backbone` reads the text; None is MiniLM. Raises DataError without clips that have words, and ConfigError for a
     folder of other settings.
@@ -293,7 +292,7 @@ def train_encoder(
     run = RunFolder.open(folder, config)
     sampler = ContrastSampler(clips, config)
     torch.manual_seed(config.optimization.seed)
-    encoder = TextMotionEncoder(config.network, sampler.stats, backbone).to(device)
+    encoder = TextMotionEncoder(config.network, sampler.stats, backbone)
 
     def terms_of(draw: Draw) -> dict[str, Tensor]:
         torch.manual_seed(int(draw.rng.integers(2**31)))  # dropout draws from torch's own generator
@@ -315,10 +314,16 @@ def batch_terms(
     motion = encoder.embed_motions([encoder.normalize(example.rows) for example in examples])
     text, wrong = said.embeddings[:num], said.embeddings[num:]
     happens = [example.happens for example in examples]
-    is_near_same = near_same(said.sentences[:num], happens, threshold=near_same_cosine)
-    loss = contrastive_loss(
-        text, motion, scale=encoder.scale, is_near_same=is_near_same, wrong=wrong, wrong_of=wrong_of
-    )
+    with torch.autocast(device.type, enabled=False):  # a hundredfold cosine has too few digits in half precision
+        is_near_same = near_same(said.sentences[:num].float(), happens, threshold=near_same_cosine)
+        loss = contrastive_loss(
+            text.float(),
+            motion.float(),
+            scale=encoder.scale,
+            is_near_same=is_near_same,
+            wrong=wrong.float(),
+            wrong_of=wrong_of,
+        )
     with torch.no_grad():
         similar = (motion @ text.T).masked_fill(is_near_same, -torch.inf)
         right = similar.argmax(1) == torch.arange(num, device=device)

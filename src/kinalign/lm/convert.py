@@ -91,12 +91,13 @@ def from_published(
 def published_state(model: MotionLM) -> dict[str, Tensor]:
     """The tensors of a language model under their published names.
 
-    Raises CheckpointError for a model that no T5 alone is: with a reader, or with more than one code per step.
+    Raises CheckpointError for a model that no T5 alone is: with a reader or an adapter, or with more codes per step.
     """
-    if model.reader is not None or model.vocab.codes_per_step != 1:
+    if model.reader is not None or model.adapter is not None or model.vocab.codes_per_step != 1:
         raise CheckpointError(
             "only a T5 alone that speaks one code per step has published names; this model has "
-            f"{'a' if model.reader is not None else 'no'} reader and {model.vocab.codes_per_step} codes per step"
+            f"{'a' if model.reader is not None else 'no'} reader, {'an' if model.adapter is not None else 'no'} "
+            f"adapter and {model.vocab.codes_per_step} codes per step"
         )
     return {PREFIX + name: tensor for name, tensor in model.t5.state_dict().items()}
 

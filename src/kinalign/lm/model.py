@@ -9,6 +9,7 @@ Letters: B prompts, C candidates, L tokens, D width.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,7 +262,8 @@ class MotionLM(nn.Module):
         ids = ids[: ids.index(end)] if end in ids else ids
         text = self.text_tokenizer.decode([token for token in ids if token < self.vocab.num_text])
         assert isinstance(text, str)
-        return text.strip()
+        # a tokenizer that splits at marks would say 4. 2 seconds
+        return re.sub(r"(\d) ?\. ?(?=\d)", r"\1.", text.strip())
 
     def loss(self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]) -> Tensor:
         """Mean cross-entropy () of answers, rows of token ids, given instructions.

@@ -74,9 +74,9 @@ class LMTraining:
                 raise ConfigError(f"{name}={getattr(self, name)} must be in [0, 1] (--{name.replace('_', '-')})")
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank={self.lora_rank} must be 0, for no LoRA, or more (--lora-rank)")
-        for name in ("batch_size", "max_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name.replace('_', '-')})")
+        for name, least in (("batch_size", 1), ("max_steps", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least {least} (--{name.replace('_', '-')})")
 
 
 CYCLIC_WORDS = frozenset(

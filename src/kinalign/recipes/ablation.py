@@ -139,7 +139,7 @@ def _batches(
     for start in range(0, len(ordered), size):
         part = ordered[start : start + size]
         captions = [plain_caption(clip, rng, mirrored=clip.mirrored) for clip in part]
-        texts = [phrase_task(Task.TEXT_TO_MOTION, rng, caption=text, num_frames=0, fps=20.0) for text in captions]
+        texts = [phrase_task(Task.TEXT_TO_MOTION, rng, caption=text) for text in captions]
         yield (
             [Instruction(text) for text in texts],
             [model.vocab.codes_to_ids(clip.codes[:most]).tolist() for clip in part],

@@ -2,7 +2,7 @@
 
     python -m kinalign.recipes.evaluator --out runs/evaluator
 
-Two quiet CPU cores, about twenty minutes; `--device cuda` takes a GPU. The weights and a card with the evaluator's own
+Two quiet CPU cores, about twenty minutes; a GPU is used where there is one. The weights and a card with the evaluator's own
 quality on the test split are then in OUT/model. Stopped and started again it goes on where it was.
 """
 
@@ -32,8 +32,6 @@ class Recipe:
     """Optimizer steps."""
     threads: int = 2
     """Processor threads."""
-    device: str = "cpu"
-    """Where it is trained."""
 
 
 def train(recipe: Recipe) -> Path:
@@ -41,9 +39,9 @@ def train(recipe: Recipe) -> Path:
     torch.set_num_threads(recipe.threads)
     settings = replace(TRAINING, optimization=replace(TRAINING.optimization, steps=recipe.steps))
     clips = load_openmocap(split="train", cut_events=True)
-    trained = train_encoder(clips, settings, folder=recipe.out / "training", device=recipe.device)
+    trained = train_encoder(clips, settings, folder=recipe.out / "training")
     folder = trained.save_pretrained(recipe.out / "model", dtype=torch.float16)
-    stored = TextMotionEncoder.from_pretrained(folder).to(recipe.device)
+    stored = TextMotionEncoder.from_pretrained(folder)
     text = card(quality(stored, load_openmocap(split="test", cut_events=True)), folder)
     write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
     return folder
