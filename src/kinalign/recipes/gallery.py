@@ -134,7 +134,7 @@ def descriptor(motion: Motion) -> NDArray[np.floating]:
 def is_there(see: dict[str, Any], motion: Motion, judge: NearestClips) -> bool:
     """Whether the action is what most of the nearest clips show, on the side and in the direction asked for.
 
-    Counts, styles and seconds are not looked at.
+    A walk to a side may go ahead as well, as those in the data do. Counts, styles and seconds are not looked at.
     """
     action = see["action"]
     votes = Counter(_counts_as(see, label) for label in judge.nearest(motion))
@@ -149,7 +149,8 @@ def is_there(see: dict[str, Any], motion: Motion, judge: NearestClips) -> bool:
         turned = np.unwrap(np.arctan2(facing[:, 0], facing[:, 2]))[-1]
         return bool(turned > 0.35) if see["direction"] == "left" else bool(turned < -0.35)
     farther = {"forward": ahead, "backward": -ahead, "left": across, "right": -across}[see["direction"]]
-    return bool(farther > 0.3 and farther > 0.7 * max(abs(across), abs(ahead)))
+    least = 0.33 if see["direction"] in OPPOSITE else 0.7
+    return bool(farther > 0.3 and farther > least * max(abs(across), abs(ahead)))
 
 
 def _counts_as(see: dict[str, Any], label: Label) -> bool:
