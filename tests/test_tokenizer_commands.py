@@ -115,11 +115,13 @@ def test_codes_end_where_they_are_told_to_and_whole_steps_are_counted_from_there
     train = replace(clips[0], motion=Motion.concatenate([clips[0].motion] * 3)[:54])
     rows = tokenize_clips(tokenizer, [train, clips[3]], shifts=(0, 3), mirror=False)
     assert [row.id for row in rows] == [train.id, train.id, clips[3].id]  # only what is trained on is shifted
-    assert np.array_equal(rows[0].codes, tokenizer.encode(train.motion[2:54]))
-    assert np.array_equal(rows[1].codes, tokenizer.encode(train.motion[3:51]))
+    # a feature lies between two frames: 53 frames are 13 steps of 4
+    assert len(rows[0].codes) == 13 * tokenizer.codes_per_step
+    assert np.array_equal(rows[0].codes, tokenizer.encode(train.motion[1:54]))
+    assert np.array_equal(rows[1].codes, tokenizer.encode(train.motion[2:51]))
     brief = replace(train, motion=train.motion[:39])
     (only,) = tokenize_clips(tokenizer, [brief], shifts=(0, 3), mirror=False)
-    assert np.array_equal(only.codes, tokenizer.encode(brief.motion[3:]))
+    assert np.array_equal(only.codes, tokenizer.encode(brief.motion[2:]))
 
 
 def test_a_tokenizer_is_measured_by_source(

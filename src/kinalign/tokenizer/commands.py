@@ -100,7 +100,7 @@ def tokenize_clips(
 ) -> list[TokenizedClip]:
     """Codes of clips and of their mirrored copies, again without the last `shifts` frames; too short ones are left out.
 
-    Steps are whole, so up to frames_per_step - 1 frames are lost: the first ones, for the end is where a jump lands.
+    Steps are whole, so up to frames_per_step frames are lost: the first ones, for the end is where a jump lands.
     Only train clips are mirrored and shifted, and only those of two seconds or more are shifted.
     """
     rows = []
@@ -113,7 +113,7 @@ def tokenize_clips(
                     end = len(motion) - shift
                     if end > 2 * tokenizer.frames_per_step:
                         words = (clip.captions, clip.source, clip.split, clip.label, clip.style)
-                        codes = tokenizer.encode(motion[end % tokenizer.frames_per_step : end])
+                        codes = tokenizer.encode(motion[(end - 1) % tokenizer.frames_per_step : end])
                         rows.append(TokenizedClip(clip.id, codes, *words, mirrored=mirrored))
             advance()
     return rows
