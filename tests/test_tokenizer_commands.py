@@ -106,6 +106,7 @@ def test_a_data_set_is_encoded_with_mirrored_copies_of_what_is_trained_on(
     assert (info.num_codes, info.codes_per_step, info.frames_per_step, info.fps) == (16, 2, 4, 20.0)
     assert clips[0].captions == ("a person walks forward",)
     tokenizer, first = MotionTokenizer.from_pretrained(model), load_dataset(data)[0].motion
+    first = first[(len(first) - 1) % 4 :]  # whole steps up to the last frame
     assert np.array_equal(clips[0].codes, tokenizer.encode(first))
     assert np.array_equal(clips[1].codes, tokenizer.encode(first.mirror()))
 
