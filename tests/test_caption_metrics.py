@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from kinalign.errors import EvaluationError
-from kinalign.evaluation.captions import base_words, bleu, cider, rouge_l, words
+from kinalign.evaluation.captions import base_words, bert_score, bleu, cider, rouge_l, words
 
 TINY = 1e-8  # pycocoevalcap's 1e-9 under each precision
 
@@ -241,6 +242,23 @@ def test_a_tense_counts_against_raw_references_and_not_against_processed_ones() 
     assert bleu(candidates, references, tokens=base_words).bleu_1 > bleu(candidates, references).bleu_1
     assert rouge_l(["he raised his hands"], [["he raises his hand"]], tokens=base_words) == pytest.approx(1)
     assert cider(["he waved", "he ran"], [["he waves"], ["he runs"]], tokens=base_words) > 0
+
+
+# --- BERTScore
+
+LETTERS = np.eye(26)
+
+
+def one_hot(sentences: Sequence[str]) -> list[np.ndarray]:
+    """A word is its first letter."""
+    return [2.0 * np.stack([LETTERS[ord(word[0]) - 97] for word in sentence.split()]) for sentence in sentences]
+
+
+def test_bert_score_matches_each_word_with_the_nearest() -> None:
+    assert bert_score(["a b c"], [["c a b"]], embed=one_hot) == pytest.approx(1)
+    assert bert_score(["a b"], [["a"]], embed=one_hot) == pytest.approx(2 / 3)  # precision 1/2, recall 1
+    assert bert_score(["a b"], [["c", "b a"]], embed=one_hot) == pytest.approx(1)  # the best reference counts
+    assert bert_score(["a b", "a b"], [["a"], ["a b"]], embed=one_hot) == pytest.approx(5 / 6)
 
 
 # --- Bad input

@@ -400,7 +400,7 @@ def test_a_clip_that_nothing_is_said_of_is_refused(tmp_path: Path) -> None:
         ({"empty_share": -0.1}, r"empty_share=-0\.1 must be in \[0, 1\] \(--empty-share\)"),
         ({"crop_share": float("nan")}, "crop_share=nan must be"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
-        ({"max_steps": 0}, r"max_steps=0 must be at least 1 \(--max-steps\)"),
+        ({"max_steps": 0}, r"max_steps=0 must be at least 2 \(--max-steps\)"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, float], message: str) -> None:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kinalign.errors import EvaluationError
 
 Tokens = Callable[[str], list[str]]
+WordVectors = Callable[[Sequence[str]], Sequence[NDArray[np.floating]]]
 Grams = list["Counter[tuple[str, ...]]"]
 """Counts of the n-grams of a caption, n = 1 to 4."""
 
@@ -97,6 +99,27 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]], *, t
         recall = max(length / len(reference) for length, reference in zip(common, group))
         weighted = recall + _ROUGE_BETA**2 * precision
         scores.append((1 + _ROUGE_BETA**2) * precision * recall / weighted if weighted else 0.0)
+    return float(np.mean(scores))
+
+
+def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], *, embed: WordVectors) -> float:
+    """BERTScore (Zhang et al. 2020, equation for F_BERT), mean over motions of the best reference's; at most 1.
+
+    `embed` gives of each sentence the vectors (L, D) of its words; every word is matched with the nearest of the other
+    sentence by cosine. No weights of rare words and no rescaling: only numbers of one `embed` compare. Raises
+    EvaluationError.
+    """
+    _tokenised(candidates, references, words)  # refuses what has no words
+    said = sorted({*candidates, *(reference for group in references for reference in group)})
+    vectors = {text: rows / np.linalg.norm(rows, axis=1, keepdims=True) for text, rows in zip(said, embed(said))}
+    scores = []
+    for candidate, group in zip(candidates, references):
+        of_each = []
+        for reference in group:
+            cosines = vectors[candidate] @ vectors[reference].T
+            precision, recall = cosines.max(axis=1).mean(), cosines.max(axis=0).mean()
+            of_each.append(2 * precision * recall / max(precision + recall, 1e-12))
+        scores.append(max(of_each))
     return float(np.mean(scores))
 
 

@@ -6,7 +6,7 @@ Any network will do that puts a sentence and the motion it tells of near each ot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,13 @@ class Encoder(Protocol):
     def encode_text(self, captions: list[str], /) -> Vectors: ...
 
     def encode_motion(self, motions: list[Motion], /) -> Vectors: ...
+
+
+@runtime_checkable
+class WordEncoder(Protocol):
+    """An encoder that also gives vectors (L, W) of the words of each sentence."""
+
+    def encode_words(self, captions: list[str], /) -> list[Vectors]: ...
 
 
 class Embeddings:

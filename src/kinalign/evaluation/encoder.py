@@ -225,6 +225,15 @@ class TextMotionEncoder(nn.Module):
         return self.embed_texts(texts).embeddings.cpu().numpy()
 
     @torch.no_grad()
+    def encode_words(self, texts: Sequence[str]) -> list[Embeddings]:
+        """The reader's states (L, W) of the tokens of each text, without the marks at both ends."""
+        found = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            states, is_token = self.backbone.read(texts[start : start + TEXTS_AT_ONCE], device=self.device)
+            found += [rows[kept][1:-1].cpu().numpy() for rows, kept in zip(states, is_token)]
+        return found
+
+    @torch.no_grad()
     def encode_motion(self, motions: Sequence[Motion]) -> Embeddings:
         """Unit vectors (N, D) of motions; raises MotionError, naming the motion, for one that cannot be read."""
         if not motions:

@@ -50,6 +50,7 @@ METRICS = {
     "bleu_4": Metric("BLEU-4", "↑", 1),
     "rouge_l": Metric("ROUGE-L", "↑", 1),
     "cider": Metric("CIDEr", "↑", 1),
+    "bert_score": Metric("BERTScore", "↑", 1),
     "bleu_1_processed": Metric("BLEU-1 processed", "↑", 1),
     "bleu_4_processed": Metric("BLEU-4 processed", "↑", 1),
     "rouge_l_processed": Metric("ROUGE-L processed", "↑", 1),

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from kinalign.errors import EvaluationError
 from kinalign.evaluation.bench import Array, Bench, Indices, Made, has_words
-from kinalign.evaluation.captions import base_words, bleu, cider, rouge_l, words
-from kinalign.evaluation.embedding import Vectors
+from kinalign.evaluation.captions import base_words, bert_score, bleu, cider, rouge_l, words
+from kinalign.evaluation.embedding import Vectors, WordEncoder
 from kinalign.evaluation.metrics import ade, apd, diversity, fde, fid, mm_dist, multimodality, pool_hits
 from kinalign.evaluation.naming import names_right
 from kinalign.evaluation.physics import peak_jerk
@@ -224,8 +224,18 @@ class Tables:
         groups = {}
         for group, places in self.bench.groups.items():
             of_group = [place for place in places if captions.is_said[place] and captions.references[place]]
-            groups[group] = _spoken([(captions.texts[place], captions.references[place]) for place in of_group])
+            pairs = [(captions.texts[place], captions.references[place]) for place in of_group]
+            groups[group] = _spoken(pairs) | {"bert_score": self._bert_score(pairs)}
         return groups
+
+    def _bert_score(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> float | str:
+        encoder = self.bench.embeddings.encoder
+        if not isinstance(encoder, WordEncoder):
+            return "the encoder gives no vectors of words"
+        if not pairs:
+            return "nothing is said"
+        captions, references = [caption for caption, _ in pairs], [group for _, group in pairs]
+        return 100 * bert_score(captions, references, embed=encoder.encode_words)
 
     def _vectors(self, captions: Captions) -> Array:
         """Embeddings (N, D) of captions, zeros where nothing is said."""

@@ -265,11 +265,18 @@ class MotionLM(nn.Module):
         # a tokenizer that splits at marks would say 4. 2 seconds
         return re.sub(r"(\d) ?\. ?(?=\d)", r"\1.", text.strip())
 
-    def loss(self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]) -> Tensor:
+    def loss(
+        self,
+        instructions: Sequence[Instruction | str],
+        answers: Sequence[Sequence[int]],
+        *,
+        word_weight: float = 1.0,
+    ) -> Tensor:
         """Mean cross-entropy () of answers, rows of token ids, given instructions.
 
         A motion id is chosen among motion ids only, as in constrained decoding; a word among all tokens, and so is the
-        first token, which says whether the answer is a motion or words.
+        first token, which says whether the answer is a motion or words. Answers in words are far shorter than motions:
+        `word_weight` is how many motion ids one of their tokens counts for.
         """
         labels = torch.full((len(answers), max(map(len, answers))), -100)
         for row, answer in zip(labels, answers):
@@ -290,11 +297,17 @@ class MotionLM(nn.Module):
         is_motion[:, 0] = False
         is_free = (labels >= 0) & ~is_motion
         total = hidden.new_zeros(())
-        for chosen, rows, offset in ((is_motion, codes, first), (is_free, torch.cat((words, codes)), 0)):
+        kinds = ((is_motion, codes, first, 1.0), (is_free, torch.cat((words, codes)), 0, word_weight))
+        for chosen, rows, offset, weight in kinds:
             if chosen.any():
                 logits = self._logits(hidden[chosen], rows)
-                total = total + F.cross_entropy(logits, labels[chosen] - offset, reduction="sum")
-        return total / (labels >= 0).sum()
+                total = total + weight * F.cross_entropy(logits, labels[chosen] - offset, reduction="sum")
+        return total / (is_motion.sum() + word_weight * is_free.sum())
+
+    def weight_of(self, answers: Sequence[Sequence[int]], *, word_weight: float = 1.0) -> float:
+        """How much the answers of a part of a batch count: what the mean in `loss` is over."""
+        motion = sum(token >= self.vocab.num_text for answer in answers for token in answer[1:])
+        return motion + word_weight * (sum(map(len, answers)) - motion)
 
     def _logits(self, hidden: Tensor, head: Tensor) -> Tensor:
         """The first T5 scales the decoder's output; T5 1.1 and flan-T5, whose head is a table of its own, do not."""

@@ -61,6 +61,8 @@ class LMTraining:
     """How far rare actions are drawn more often: 0 by clips, 1 every action equally."""
     tasks: Stage = "text-to-motion"
     """What is trained: text to motion; that, captions and restoring what is dropped of both; or all tasks."""
+    word_weight: float = 1.0
+    """How many motion tokens a token of an answer in words counts for: such answers are short."""
     span_corruption: bool = True
     """Whether pre-training also restores what is dropped of sentences and motions."""
     empty_share: float = 0.1
@@ -342,8 +344,8 @@ def train_lm(
         torch.manual_seed(int(draw.rng.integers(2**31)))  # dropout draws from torch's own generator
         instructions, answers = sampler.draw(draw.rng)
         answers = draw.mine(answers)
-        weight = torch.tensor(float(sum(map(len, answers))))
-        return {"loss": model.loss(draw.mine(instructions), answers), "weight": weight}
+        loss = model.loss(draw.mine(instructions), answers, word_weight=config.word_weight)
+        return {"loss": loss, "weight": torch.tensor(model.weight_of(answers, word_weight=config.word_weight))}
 
     optimize(run, model, terms_of, config.optimization)
     if config.lora_rank:
