@@ -16,7 +16,13 @@ UNKNOWN = Clip("u", walking(), ("a person juggles",), "mine", "", "train", label
 
 def test_a_caption_of_the_same_action_names_it_and_its_mirror_image_the_other_side() -> None:
     known = events_by_caption([WAVE, SQUAT])
-    said = ["A person waves the left hand.", "a person waves the right hand", "a person squats", "", "he waves his left"]
+    said = [
+        "A person waves the left hand.",
+        "a person waves the right hand",
+        "a person squats",
+        "",
+        "he waves his left",
+    ]
     action, side = names_right(said, [WAVE] * 5, known)
     assert action.tolist() == [1, 1, 0, 0, 0]
     assert side.tolist() == [1, 0, 0, 0, 0]

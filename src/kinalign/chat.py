@@ -1,8 +1,8 @@
 """A conversation in the terminal about motions: make one, read one in, ask what happens in it, go on from it.
 
 Motions are numbered as they come and named #1, #2; "it" is the last. What is said goes to the model as it is, with the
-motion that it names: whether the answer is words or a motion the model says itself, and a motion goes on from the one that
-is named.
+motion that it names: whether the answer is words or a motion the model says itself, and a motion goes on from the one
+that is named.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FILE is bvh, npy or npz, and for save glb, png or html too."""
 _NAME = re.compile(r"#(\d+)")
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?) ?(?:s|secs?|seconds?)\b")
 _IT = re.compile(r"\b(?:this|that|the|last) (?:motion|one)\b|^\w+ it\b|\bit\b[^?]*\?")
-"""The last motion, where it is spoken of: "continue it", "how long is it?"; but not "a man lifts a box and drops it"."""
+"""The last motion, where it is spoken of: "continue it", "how long is it?"; not "a man lifts a box and drops it"."""
 GAP_S = 1.0
 """Time from one motion to another where none is said."""
 

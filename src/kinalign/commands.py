@@ -146,7 +146,9 @@ class InBetween(Making):
 def inbetween(config: InBetween) -> list[Path]:
     """Fill a gap in motions, or from one motion to another; prints what was written."""
     if sum(way is not None for way in (config.hide, config.keys, config.seconds)) != 1:
-        raise ConfigError("say one of --hide START END and --keys SECOND ..., of each motion, and --seconds, between two")
+        raise ConfigError(
+            "say one of --hide START END and --keys SECOND ..., of each motion, and --seconds, between two"
+        )
     named = tuple(map(str, config.motions))
     groups = [named] if config.seconds is not None and named else [(name,) for name in named]
     groups += [tuple(line.split("\t")) for line in _lines(config.file)]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kinalign.errors import EvaluationError
 
 Tokens = Callable[[str], list[str]]
-WordVectors = Callable[[Sequence[str]], Sequence[NDArray[np.floating]]]
+WordVectors = Callable[[list[str]], Sequence[NDArray[np.floating]]]
 Grams = list["Counter[tuple[str, ...]]"]
 """Counts of the n-grams of a caption, n = 1 to 4."""
 

@@ -191,7 +191,9 @@ class Tables:
             (self.name, ours, self._spoken_by_model),
         ):
             text = self._vectors(captions)
-            names = dict(zip(("action_percent", "side_percent"), names_right(captions.texts, bench.clips, bench.events)))
+            names = dict(
+                zip(("action_percent", "side_percent"), names_right(captions.texts, bench.clips, bench.events))
+            )
             scores[system] = {}
             for group, places in bench.groups.items():
                 valid = places[captions.is_said[places]]
@@ -360,7 +362,9 @@ class Tables:
             none = "" if len(rows) else "no clip is long enough"
             jerk, real_jerk = (errors["join_jerk_m_s3"][rows].sum() for errors in (off, gaps.truth_errors))
             cells: Cells = {metric: none or float(off[metric][rows].mean()) for metric in ("ade_m", "fde_m")}
-            cells["join_jerk_ratio"] = none or (float(jerk / real_jerk) if real_jerk > 0 else "nothing moves in the clips")
+            cells["join_jerk_ratio"] = none or (
+                float(jerk / real_jerk) if real_jerk > 0 else "nothing moves in the clips"
+            )
             cells["fid"] = self._lack(rows) or fid(gaps.truth_vectors[rows], vectors[rows])
             groups[group] = cells
         return groups

@@ -2,7 +2,7 @@
 
     python -m kinalign.recipes.evaluator --out runs/evaluator
 
-Two quiet CPU cores, about twenty minutes; a GPU is used where there is one. The weights and a card with the evaluator's own
+One CPU core, about fifty minutes; a GPU is used where there is one. The weights and a card with the evaluator's own
 quality on the test split are then in OUT/model. Stopped and started again it goes on where it was.
 """
 
