@@ -149,7 +149,15 @@ def test_every_task_has_its_numbers(report: Report) -> None:
     physics = ["skating_cm_s", "skating_percent", "floating_mm", "penetration_mm", "jitter_m_s3"]
     spoken = ["bleu_1", "bleu_4", "rouge_l", "cider"]
     assert metrics["t2m"] == ["fid", *retrieval, "diversity", *physics, "multimodality", "invalid_percent"]
-    assert metrics["m2t"] == [*retrieval, *spoken, *(f"{name}_processed" for name in spoken), "invalid_percent"]
+    assert metrics["m2t"] == [
+        *retrieval,
+        *spoken,
+        *(f"{name}_processed" for name in spoken),
+        "bert_score",
+        "invalid_percent",
+        "action_percent",
+        "side_percent",
+    ]
     for task in ("pred", "inbetween", "keyframes"):
         assert metrics[task] == ["ade_m", "fde_m", "join_jerk_ratio", "fid", "apd_m"]
     rebuilt = ["mpjpe_mm", "pa_mpjpe_mm", "accel_mm", "jitter_ratio", "codes_used", "perplexity"]

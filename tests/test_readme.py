@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -34,12 +35,7 @@ BLOCKS = [
     )
 ]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
-COMMANDS = [
-    block._replace(code=line)
-    for block in BLOCKS
-    for line in block.code.splitlines()
-    if block.language == "sh" and line.startswith("kinalign ")
-]
+SHELL = [block for block in BLOCKS if block.language == "sh" and "kinalign " in block.code]
 
 
 def skip_without_what_it_needs(block: Block) -> None:
@@ -54,14 +50,20 @@ def skip_without_what_it_needs(block: Block) -> None:
             pytest.skip(str(error))
 
 
-def run_in(folder: Path, arguments: list[str]) -> None:
+def run_in(folder: Path, arguments: list[str], *, lines: str | None = None) -> None:
     try:
         data = {"KINALIGN_DATA": str(data_root().resolve())}
     except DataError:
         data = {}
     environment = {**os.environ, **data, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     answer = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8"
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        input=lines,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert answer.returncode == 0, answer.stderr
 
@@ -72,10 +74,14 @@ def test_a_python_block_runs(block: Block, tmp_path: Path) -> None:
     run_in(tmp_path, ["-c", block.code])
 
 
-@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: " ".join(block.code.split()[:3]))
-def test_a_shell_command_runs(block: Block, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", SHELL, ids=lambda block: " ".join(block.code.split()[:3]))
+def test_a_shell_block_runs_line_by_line(block: Block, tmp_path: Path) -> None:
     skip_without_what_it_needs(block)
-    run_in(tmp_path, ["-m", "kinalign.cli", *shlex.split(block.code)[1:]])
+    for line in block.code.splitlines():
+        said, _, command = line.rpartition(" | ")
+        assert command.startswith("kinalign ")
+        lines = ast.literal_eval(f'"{shlex.split(said)[1]}"') if said else None  # printf 'one\ntwo\n' | kinalign chat
+        run_in(tmp_path, ["-m", "kinalign.cli", *shlex.split(command)[1:]], lines=lines)
 
 
 def test_a_note_is_one_that_is_understood() -> None:

@@ -195,7 +195,7 @@ def verb_phrases(meaning: Meaning, rng: np.random.Generator, *, mirrored: bool =
     """What one person does, an entry for each action and without style: ['waves with the left hand'].
 
     >>> verb_phrases(Meaning(("squat_once",), ("",)), np.random.default_rng(1))
-    ['performs a squat']
+    ['dips their hips toward the floor and rises']
     """
     sides = tuple(OPPOSITE.get(side, side) for side in meaning.sides) if mirrored else meaning.sides
     slots = {

@@ -81,7 +81,7 @@ def order_contrast(first: str, second: str, rng: np.random.Generator) -> tuple[s
     """A sentence in which `first` happens before `second`, and the same words with the order swapped.
 
     >>> order_contrast("waves", "sits down", np.random.default_rng(3))
-    ('a man waves and afterwards sits down', 'a man sits down and afterwards waves')
+    ('a person waves before he sits down', 'a person sits down before he waves')
     """
     text, who = ORDERS[rng.integers(len(ORDERS))], SUBJECTS[rng.integers(len(SUBJECTS))]
     he = who if who in ("he", "she") else {"a man": "he", "a woman": "she"}.get(who, ("he", "she")[rng.integers(2)])
