@@ -8,6 +8,7 @@ from two generators whose states are in the checkpoint.
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -144,7 +145,16 @@ def _accelerator() -> Accelerator:
     has_gpu = torch.cuda.is_available()
     is_half = has_gpu and torch.cuda.is_bf16_supported()
     # told that there is no GPU, or processes on a processor alone would not find each other
-    return Accelerator(cpu=not has_gpu, mixed_precision="bf16" if is_half else "no")
+    accelerator = Accelerator(cpu=not has_gpu, mixed_precision="bf16" if is_half else "no")
+    if accelerator.num_processes > 1:
+        atexit.register(_leave_group)
+    return accelerator
+
+
+def _leave_group() -> None:
+    """At the end of the program: threads that still wait for other processes would abort it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _say_nothing(amount: int = 1, *, note: str = "") -> None:
