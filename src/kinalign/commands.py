@@ -152,12 +152,12 @@ def inbetween(config: InBetween) -> list[Path]:
     named = tuple(map(str, config.motions))
     groups = [named] if config.seconds is not None and named else [(name,) for name in named]
     groups += [tuple(line.split("\t")) for line in _lines(config.file)]
-    number = 1 if config.seconds is None else 2
-    if not groups:
-        raise PromptError("no motion; name a bvh, npy or npz file: kinalign inbetween walk.bvh --hide 1 2.5")
-    if wrong := [group for group in groups if len(group) != number]:
-        raise ConfigError(f"{len(wrong[0])} motions, {', '.join(wrong[0])}: here it takes {number} (--seconds, --file)")
-    motions = [[Motion.load(name) for name in group] for group in groups]
+    of_each = 1 if config.seconds is None else 2
+    if wrong := [group for group in groups if len(group) != of_each]:
+        raise ConfigError(
+            f"{len(wrong[0])} motions, {', '.join(wrong[0])}: here it takes {of_each} (--seconds, --file)"
+        )
+    motions = [_loaded(group, "inbetween walk.bvh --hide 1 2.5") for group in groups or [()]]
     if config.hide is not None:
         start, end = config.hide
         for (name, *_), (motion, *_) in zip(groups, motions):
@@ -266,9 +266,13 @@ def _lines(file: Path | None) -> list[str]:
 def _motions(paths: Sequence[Path], file: Path | None, example: str) -> tuple[list[str], list[Motion]]:
     """Paths and their motions, all read before anything is made."""
     named = [*map(str, paths), *_lines(file)]
-    if not named:
+    return named, _loaded(named, example)
+
+
+def _loaded(names: Sequence[str], example: str) -> list[Motion]:
+    if not names:
         raise PromptError(f"no motion; name a bvh, npy or npz file: kinalign {example}")
-    return named, [Motion.load(path) for path in named]
+    return [Motion.load(name) for name in names]
 
 
 def _make_all(

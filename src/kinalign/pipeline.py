@@ -199,18 +199,19 @@ class TextToMotion:
     def captions(self, motions: Sequence[Motion], *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> list[str]:
         """A sentence for each motion, read in batches."""
         asked = [self._about(Task.MOTION_TO_TEXT, self.codes(motion)) for motion in motions]
+        return self._said(asked, seed=seed, sampling=sampling)
+
+    def say(self, instruction: Instruction, *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> str:
+        """An answer in words to any instruction."""
+        return self._said([instruction], seed=seed, sampling=sampling)[0]
+
+    def _said(self, asked: Sequence[Instruction], *, seed: int, sampling: Sampling) -> list[str]:
         said: list[str] = []
         for start in range(0, len(asked), BATCH_SIZE):
             batch, generator = asked[start : start + BATCH_SIZE], torch.Generator().manual_seed(seed)
             answers = self.lm.generate(batch, generator=generator, gives="text", sampling=sampling)
             said += [self.lm.ids_to_text(row) for (row,) in answers]
         return said
-
-    def say(self, instruction: Instruction, *, seed: int = 0, sampling: Sampling = CAPTION_SAMPLING) -> str:
-        """An answer in words to any instruction."""
-        generator = torch.Generator().manual_seed(seed)
-        ((row,),) = self.lm.generate([instruction], generator=generator, gives="text", sampling=sampling)
-        return self.lm.ids_to_text(row)
 
     def predict(
         self,

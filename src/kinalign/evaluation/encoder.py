@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kinalign.errors import CheckpointError, ConfigError, EvaluationError, MotionError
+from kinalign.evaluation.embedding import Vectors
 from kinalign.lm.text import minilm_folder
 from kinalign.motion.features import FeatureLayout, FeatureStats, motion_to_features
 from kinalign.motion.motion import FPS, Motion
@@ -39,8 +40,6 @@ from kinalign.run import (
 
 if TYPE_CHECKING:
     from transformers import BertModel, PreTrainedTokenizerBase
-
-Embeddings = NDArray[np.float32]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 STATS = ("mean", "std")
@@ -215,7 +214,7 @@ class TextMotionEncoder(nn.Module):
         return self.log_scale.exp().clamp(max=LARGEST_SCALE)
 
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Embeddings:
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors (N, D) of texts; raises EvaluationError for no texts and for one without letters."""
         if not texts:
             raise EvaluationError("there is no text to encode; give one text or more")
@@ -225,7 +224,7 @@ class TextMotionEncoder(nn.Module):
         return self.embed_texts(texts).embeddings.cpu().numpy()
 
     @torch.no_grad()
-    def encode_words(self, texts: Sequence[str]) -> list[Embeddings]:
+    def encode_words(self, texts: Sequence[str]) -> list[Vectors]:
         """The reader's states (L, W) of the tokens of each text, without the marks at both ends."""
         found = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -234,7 +233,7 @@ class TextMotionEncoder(nn.Module):
         return found
 
     @torch.no_grad()
-    def encode_motion(self, motions: Sequence[Motion]) -> Embeddings:
+    def encode_motion(self, motions: Sequence[Motion]) -> Vectors:
         """Unit vectors (N, D) of motions; raises MotionError, naming the motion, for one that cannot be read."""
         if not motions:
             raise EvaluationError("there is no motion to encode; give one motion or more")

@@ -25,13 +25,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from kinalign.errors import CheckpointError, EvaluationError, MotionError
+from kinalign.evaluation.embedding import Vectors
 from kinalign.motion.features import FeatureLayout, FeatureStats, motion_to_features
 from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.published import read_weights_only
 from kinalign.run import load_strictly
-
-Embeddings = NDArray[np.float32]
 
 ENCODERS = ("movement_encoder", "text_encoder", "motion_encoder")
 FRAMES_PER_MOVEMENT = 4
@@ -158,8 +157,8 @@ class PublishedEvaluator:
         return PublishedEvaluator(encoders, read_word_vectors(glove, width=word_width), stats)
 
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Embeddings:
-        """Embeddings (N, D) of lines of HumanML3D's texts: "a man walks#a/DET man/NOUN walk/VERB", more # or none.
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
+        """Vectors (N, D) of lines of HumanML3D's texts: "a man walks#a/DET man/NOUN walk/VERB", more # or none.
 
         As published, words after the 20th are not read. Raises EvaluationError for a caption without tagged words.
         """
@@ -171,8 +170,8 @@ class PublishedEvaluator:
         lengths = torch.tensor([len(vectors) for vectors, _ in sentences])
         return np.asarray(self.text.embed(words, classes, lengths).numpy())
 
-    def encode_motion(self, motions: Sequence[Motion]) -> Embeddings:
-        """Embeddings (N, D) of motions of 22 joints in metres, read at 20 fps.
+    def encode_motion(self, motions: Sequence[Motion]) -> Vectors:
+        """Vectors (N, D) of motions of 22 joints in metres, read at 20 fps.
 
         A motion of T frames has T - 1 rows of features; where a data set stores the rows, `encode_features` reads them,
         and only it reads KIT-ML's, which are in millimetres. Raises MotionError for another skeleton.
@@ -188,8 +187,8 @@ class PublishedEvaluator:
         )
 
     @torch.no_grad()
-    def encode_features(self, features: Sequence[NDArray[np.float32]]) -> Embeddings:
-        """Embeddings (N, D) of features (T, F), not normalised, of 4 to 199 frames: new_joint_vecs as it is.
+    def encode_features(self, features: Sequence[NDArray[np.float32]]) -> Vectors:
+        """Vectors (N, D) of features (T, F), not normalised, of 4 to 199 frames: new_joint_vecs as it is.
 
         As published, frames that fill no group of 4 are left out; unlike there, no further group is left out by lot.
         Raises MotionError for other lengths and widths.
