@@ -1,0 +1,841 @@
+"""From a sentence to its event program, by rules and a lexicon of verbs; works on the standard library alone.
+
+A sentence is cut into clauses of one verb each. A clause gives its event (which action the verb means depends on what
+it is done with: arms are raised, a box is lifted), and how it is joined to the clause before it gives the order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kinalign.english import inflect, participle
+from kinalign.errors import PromptError
+from kinalign.events.program import ARMS, HEAD, LOCOMOTION, MAX_COUNT, Count, Event, EventProgram
+
+LEXICON = Path(__file__).with_name("lexicon.json")
+MAX_LENGTH = 2000
+"""Characters of the longest text that is read."""
+
+_TOKEN = re.compile(r"[a-z_]+|\d+|[.;,:!?()/]")
+_STOPS = frozenset(".;:!?")
+_LINKS = frozenset("then and while before after earlier or not as_if".split())
+_STRENGTH = {link: rank for rank, link in enumerate(", and or . then earlier while before after as_if not".split())}
+_STATIC = frozenset("stand sit kneel crouch squat lie_down bend lean balance".split())
+_OPPOSITES = ({"forward", "backward"}, {"left", "right"}, {"up", "down"}, {"clockwise", "counterclockwise"})
+_WITH = frozenset("with using in by on from".split())
+_PARTICLES = frozenset(
+    "up down out off over back away around again together still apart along there here also then too well through in "
+    "on to first together_now repeatedly once twice thrice alternately straight itself himself herself themselves "
+    "themself each slightly very".split()
+)
+_SHY = frozenset(
+    "back close open clean slow dry empty light set rest box text model film water plant iron nail saw dust fire hook "
+    "block cut paddle type drum mix time step place film play cross fold cook shift double end show motion help use"
+    " change break exercise work practice wind speed press lower pose stalk hold fight ride drive".split()
+)
+"""Verbs that after a bare "and" are rather something else."""
+_UPRIGHT = frozenset("stand_up get_up sit lie_down pick_up put_down kneel squat crouch bend lower lower_leg".split())
+"""Actions that say up or down themselves."""
+_KINDS = {"arms": ("hand", "arm", "elbow", "finger"), "legs": ("leg", "foot", "knee")}
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a verb means when all that is asked for here is said with it."""
+
+    action: str = ""
+    direction: str = ""
+    words: frozenset[str] = frozenset()
+    parts: frozenset[str] = frozenset()
+    posture: str = ""
+    things: bool = False
+
+
+@dataclass(frozen=True)
+class _Limb:
+    """A part of the body that is named: as the subject, the object, what it is done "with", or only the "place"."""
+
+    part: str
+    side: str
+    role: str
+
+
+@dataclass
+class _Clause:
+    """One verb with what is said around it, and how it is linked to the clause before."""
+
+    link: str
+    opens: bool = False
+    verb: str = ""
+    form: str = ""
+    before: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    manner: list[str] = field(default_factory=list)
+    hint: str = ""
+
+    @property
+    def all_words(self) -> list[str]:
+        return self.before + self.words
+
+
+def parse(text: str) -> EventProgram:
+    """The event program of a text in English, about 4,000 captions a second.
+
+    Raises PromptError for an empty text, one of more than MAX_LENGTH characters, one that names nothing that a body
+    does, and for 0 or more than MAX_COUNT repetitions.
+
+    >>> program = parse("a person walks forward, turns left and then kicks twice with the right leg")
+    >>> [(event.action, event.direction, event.side, event.count) for event in program.events]
+    [('walk', 'forward', '', None), ('turn', 'left', '', None), ('kick', '', 'right', 2)]
+    >>> [[event.action for event in step] for step in parse("he waves while walking before he sits down").steps]
+    [['wave', 'walk'], ['sit']]
+    """
+    if len(text) > MAX_LENGTH:
+        raise PromptError(f"the text has {len(text)} characters; say it in {MAX_LENGTH} or fewer")
+    words = _words_of(text)
+    if not words:
+        raise PromptError(f"{text[:80]!r} has no English word; say in English what the body does")
+    steps = _Reader().read(_clauses_of(words))
+    if not steps:
+        raise PromptError(f"{text[:80]!r} names nothing that a body does; say an action, as in 'a person waves'")
+    return EventProgram(tuple(tuple(step) for step in steps))
+
+
+# --- the lexicon ------------------------------------------------------------------------------------------------------
+
+
+class _Lexicon:
+    """lexicon.json, ready for looking up."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        words: Callable[[str], frozenset[str]] = lambda key: frozenset(data[key].split())  # noqa: E731
+        self.typos: dict[str, list[str]] = {typo: right.split() for typo, right in data["typos"].items()}
+        self.merges: dict[str, list[tuple[list[str], list[str]]]] = {}
+        for phrase, merged in sorted(data["merges"].items(), key=lambda item: -len(item[0].split())):
+            self.merges.setdefault(phrase.split()[0], []).append((phrase.split(), merged.split()))
+        self.numbers: dict[str, int] = data["numbers"]
+        self.times: dict[str, int] = data["times"]
+        self.counted = words("counted")
+        self.parts = {word: part for part, said in data["parts"].items() for word in said.split()}
+        self.plural = words("plural")
+        self.directions = {word: name for name, said in data["directions"].items() for word in said.split()}
+        self.specific: list[str] = data["specific"].split()
+        self.subjects = words("subjects")
+        self.determiners = words("determiners")
+        self.adjectives = words("adjectives")
+        self.prepositions = words("prepositions")
+        self.motions = words("motions") | words("states")
+        self.styles = words("styles")
+        self.no_styles = words("no_styles")
+        self.auxiliaries = words("auxiliaries")
+        self.helpers = frozenset(data["helpers"])
+        self.nouns = {word: action for action, said in data["nouns"].items() for word in said.split()}
+        self.implied: dict[str, str] = {word: said["direction"] for word, said in data["implied"].items()}
+        self.undone: dict[str, dict[str, str]] = data["undone"]
+        self.targeted = words("targeted")
+        self.postures = {
+            group: [(frozenset(entry["words"].split()), entry) for entry in entries]
+            for group, entries in data["postures"].items()
+        }
+        self.rules: dict[str, list[_Rule]] = {
+            verb: _rules_of(rules) for verb, rules in (data["helpers"] | data["verbs"]).items()
+        }
+        for action, verbs in data["simple"].items():
+            for verb in verbs.split():
+                self.rules.setdefault(verb, [_Rule(action)])
+        for verb in data["others"].split():
+            self.rules.setdefault(verb, [_Rule(f"other:{verb}")])
+        self.forms: dict[str, tuple[str, str]] = {}
+        for form in ("base", "third", "ing", "past", "participle"):
+            for verb in self.rules:
+                forms = inflect(verb)
+                word = participle(verb) if form == "participle" else getattr(forms, form)
+                self.forms.setdefault(word, (verb, "past" if form == "participle" else form))
+        for word, verb in data["forms"].items():
+            if verb:
+                self.forms[word] = tuple(verb.split())
+            else:
+                self.forms.pop(word, None)
+        self.known = (
+            self.subjects | self.determiners | self.adjectives | self.prepositions | self.motions | self.styles
+            | self.no_styles | self.auxiliaries | frozenset(self.nouns) | frozenset(self.parts) | self.counted
+            | frozenset(self.directions) | frozenset(self.numbers) | _PARTICLES | words("things")
+        )  # fmt: skip
+
+
+def _rules_of(rules: str | list[dict[str, Any]]) -> list[_Rule]:
+    if isinstance(rules, str):
+        return [_Rule(rules)] if rules else []
+    return [
+        _Rule(
+            rule.get("action", ""),
+            rule.get("direction", ""),
+            frozenset(rule.get("words", "").split()),
+            frozenset(part for name in rule.get("parts", "").split() for part in _KINDS.get(name, (name,))),
+            rule.get("posture", ""),
+            rule.get("things", False),
+        )
+        for rule in rules
+    ]
+
+
+@cache
+def _lexicon() -> _Lexicon:
+    return _Lexicon(json.loads(LEXICON.read_text(encoding="utf-8")))
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _words_of(text: str) -> list[str]:
+    """Small letters and stops, with typos mended and what belongs together as one word."""
+    lexicon = _lexicon()
+    text = unicodedata.normalize("NFKD", text.lower()).replace("\u2019", "'").replace("&", " and ")
+    text = re.sub(r"n't\b|\bcannot\b", " not ", text)
+    text = re.sub(r"'(?:s|re|ve|ll|d|m)\b|'", " ", text.replace("he's", "he is").replace("they're", "they are"))
+    words = [word for token in _TOKEN.findall(text) for word in lexicon.typos.get(token, (token,))]
+    return _merged(_merged(words, lexicon), lexicon)
+
+
+def _merged(words: list[str], lexicon: _Lexicon) -> list[str]:
+    out: list[str] = []
+    at = 0
+    while at < len(words):
+        for phrase, merged in lexicon.merges.get(words[at], ()):
+            if words[at : at + len(phrase)] == phrase:
+                out += merged
+                at += len(phrase)
+                break
+        else:
+            out.append(words[at])
+            at += 1
+    return out
+
+
+def _is_adverb(word: str) -> bool:
+    return (word.endswith("ly") and len(word) > 4) or word in ("also", "just", "then", "still", "again", "now", "first")
+
+
+def _number(word: str, lexicon: _Lexicon) -> int | None:
+    return int(word) if word.isdigit() else lexicon.numbers.get(word)
+
+
+def _in_noun_phrase(words: Sequence[str], at: int, lexicon: _Lexicon) -> bool:
+    """Whether an article, a number or an owner opens a run of adjectives that ends here: a big slow step."""
+    at -= 1
+    passed = False
+    while at >= 0 and (words[at] in lexicon.adjectives or _number(words[at], lexicon) is not None):
+        passed = passed or words[at] in ("several",) or _number(words[at], lexicon) is not None
+        at -= 1
+    return passed or (at >= 0 and words[at] in lexicon.determiners and words[at] not in ("that", "both"))
+
+
+def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) -> tuple[str, str] | None:
+    """The verb and its form where the word at this place is read as one; "raised" in "arms raised" is not."""
+    word = words[at]
+    found = lexicon.forms.get(word)
+    back = at - 1
+    while back >= 0 and _is_adverb(words[back]):
+        back -= 1
+    last = words[back] if back >= 0 else ""
+    following = words[at + 1] if at + 1 < len(words) else ""
+    if found is None:
+        return _unknown_verb(word, last, clause, lexicon)
+    verb, form = found
+    starts = not last or last in _LINKS or last in _STOPS or last == ","
+    helper = clause.verb in lexicon.helpers
+    if form == "ing":
+        if following in lexicon.motions:
+            return None
+        if following in lexicon.subjects and _in_noun_phrase(words, at, lexicon):
+            return verb, form
+        if _in_noun_phrase(words, at, lexicon):
+            return (verb, form) if helper and following not in lexicon.nouns else None
+        if last == "from" and clause.verb in ("get", "stand", "rise", "go", "come"):
+            return None
+        return verb, form
+    if form == "past":
+        if last in lexicon.parts and following not in lexicon.determiners and following not in lexicon.subjects:
+            return None
+        if last in lexicon.auxiliaries and clause.verb == "be":
+            subject = any(limb for limb in clause.before if limb in lexicon.parts)
+            return None if subject else (verb, form)
+        if _in_noun_phrase(words, at, lexicon) or last in lexicon.prepositions:
+            return None
+        if last == "and" and back > 0 and lexicon.forms.get(words[back - 1], ("", ""))[1] == "past":
+            return (verb, form) if clause.verb and words[back - 1] != clause.verb and following else None
+        if last in ("straight", "out", "up", "wide", "half", "fully") and any(w in lexicon.parts for w in clause.words):
+            return None
+        return verb, form
+    if _in_noun_phrase(words, at, lexicon):
+        return None
+    direct = at > 0 and words[at - 1] == last and last in lexicon.forms
+    if form == "third":
+        noun = word in lexicon.nouns or word in lexicon.counted
+        if noun and ((direct and clause.verb) or last in ("in", "with", "of", "for", "by", "on", "into", "or")):
+            return None
+        if noun and helper and last in lexicon.adjectives:
+            return None
+        return verb, form
+    if last == "to" or last in lexicon.auxiliaries or last == "not":
+        return verb, form
+    if last in lexicon.subjects or (last in lexicon.plural and word not in ("back", "open", "close", "spread")):
+        return (verb, form) if word not in ("back", "front") else None
+    if starts:
+        shy = word in _SHY and following not in lexicon.determiners and following not in ("up", "down", "away")
+        return None if shy and last else (verb, form)
+    return None
+
+
+def _unknown_verb(word: str, last: str, clause: _Clause, lexicon: _Lexicon) -> tuple[str, str] | None:
+    """A verb outside of the lexicon where a verb has to be: "a person yodels", "he is yodeling"."""
+    if clause.verb and clause.verb != "be":
+        return None
+    if not (last in lexicon.subjects or (clause.verb == "be" and last in lexicon.auxiliaries)):
+        return None
+    if word in lexicon.known or len(word) < 5 or not word.isalpha():
+        return None
+    for ending, form in (("ing", "ing"), ("s", "third"), ("ed", "past")):
+        if word.endswith(ending) and not word.endswith("ss") and (form == "ing" or clause.verb != "be"):
+            stem = word.removesuffix(ending)
+            for base in (stem, stem + "e", stem[:-1], stem[:-1] + "y", word[:-2]):
+                if len(base) > 2 and not base.endswith(("c", "v")) and getattr(inflect(base), form) == word:
+                    return f"other:{base}", form
+    return None
+
+
+# --- clauses ----------------------------------------------------------------------------------------------------------
+
+
+def _clauses_of(words: list[str]) -> list[_Clause]:
+    """The words cut at links, stops and verbs."""
+    lexicon = _lexicon()
+    clauses: list[_Clause] = []
+    clause = _Clause("", opens=True)
+    like = False  # within "like an old man"
+    for at, word in enumerate(words):
+        if word in "()/":
+            continue
+        if word in _LINKS or word in _STOPS or word == ",":
+            like = False
+            link = "." if word in _STOPS else word
+            if not (clause.verb or clause.before):  # two links in a row: the stronger one
+                opens = clause.opens or link == "."
+                if _STRENGTH[link] >= _STRENGTH.get(clause.link, -1):
+                    clause.link = link
+                clause.opens = opens
+                continue
+            clauses.append(clause)
+            clause = _Clause(link, opens=link == ".")
+            continue
+        if like:
+            clause.manner.append(word)
+            continue
+        if word == "like":
+            following = words[at + 1] if at + 1 < len(words) else ""
+            form = lexicon.forms.get(following, ("", ""))[1]
+            if following in ("he", "she", "they", "it", "you") or (form == "ing" and clause.verb):
+                clauses.append(clause)
+                clause = _Clause("as_if")
+            else:
+                like = True
+                clause.manner.append(word)
+            continue
+        found = _verb_at(words, at, clause, lexicon)
+        if found is None:
+            if lexicon.forms.get(word, ("", ""))[1] == "ing" and at + 1 < len(words) and words[at + 1] in lexicon.motions:
+                clause.hint = lexicon.forms[word][0]
+            (clause.words if clause.verb else clause.before).append(word)
+            continue
+        if clause.verb:
+            clauses.append(clause)
+            clause = _next_clause(clause, lexicon)
+        clause.verb, clause.form = found
+    clauses.append(clause)
+    return [one for one in clauses if one.verb or one.before]
+
+
+def _next_clause(clause: _Clause, lexicon: _Lexicon) -> _Clause:
+    """The clause of a verb that follows without a link; it takes its own subject from the end of the one before."""
+    words = clause.words
+    if words and words[-1] in ("to", "by"):
+        return _Clause(words.pop())
+    if "with" in words:
+        start = len(words) - 1 - words[::-1].index("with")
+        if all(w in lexicon.parts or w in lexicon.determiners or w in lexicon.adjectives for w in words[start + 1 :]):
+            own = words[start + 1 :]
+            del words[start:]
+            return _Clause("with", before=own)
+    if words and words[-1] in lexicon.subjects and words[-1] not in ("it", "you"):
+        words.pop()
+        return _Clause("who" if clause.words[-1:] == ["who"] else "then")
+    start = len(words)
+    while start and (words[start - 1] in lexicon.parts or words[start - 1] in ("left", "right", "his", "her", "their")):
+        start -= 1
+    if start < len(words) and start and words[start - 1] not in lexicon.prepositions and words[-1] in lexicon.parts:
+        if start > 0 and clause.verb not in lexicon.helpers:
+            own = words[start:]
+            del words[start:]
+            return _Clause("", before=own)
+    return _Clause("")
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def _limbs(words: Sequence[str], role: str, lexicon: _Lexicon) -> tuple[list[_Limb], set[int]]:
+    """The parts of the body in these words, and the places of "left" and "right" that are theirs."""
+    limbs: list[_Limb] = []
+    taken: set[int] = set()
+    side, at_side = "", -1
+    for at, word in enumerate(words):
+        if word in ("left", "right", "both", "alternating", "each", "two"):
+            side = {"alternating": "alternate", "each": "both", "two": "both"}.get(word, word)
+            at_side = at
+        elif word in lexicon.parts:
+            limbs.append(_Limb(lexicon.parts[word], side or ("both" if word in lexicon.plural else ""), role))
+            if side:
+                taken.add(at_side)
+            side = ""
+        elif word in lexicon.prepositions or word == "in_front":
+            if word != "of":
+                role = "with" if word in _WITH else "place"
+                side = ""
+        elif word == "side" or not (word in lexicon.adjectives or word in lexicon.determiners or word == "and"):
+            side = ""
+    return limbs, taken
+
+
+def _thing(words: Sequence[str], lexicon: _Lexicon) -> str:
+    """The object that is no part of the body: "something" in "lifts something up"; empty where there is none."""
+    for word in words:
+        if word in lexicon.prepositions or word == "in_front" or word in lexicon.parts:
+            return ""
+        passed = (
+            word in _PARTICLES or word in lexicon.determiners or word in lexicon.adjectives or word in lexicon.styles
+            or word in lexicon.directions or word in lexicon.subjects - {"it"} or word in lexicon.nouns
+            or word in lexicon.counted or word in lexicon.numbers or word.isdigit() or _is_adverb(word)
+            or word in ("back_and_forth", "up_and_down", "across", "air", "side", "same", "as", "more", "across")
+        )  # fmt: skip
+        if not passed:
+            return word
+    return ""
+
+
+def _direction(words: Sequence[str], taken: Iterable[int], action: str, lexicon: _Lexicon) -> str:
+    said: list[str] = []
+    for at, word in enumerate(words):
+        if at in taken:
+            continue
+        following = words[at + 1] if at + 1 < len(words) else ""
+        name = lexicon.directions.get(word, "")
+        if word == "back" and action not in ("walk", "run", "jog", "return", "sprint", "look", "touch", "scratch"):
+            if action not in _UPRIGHT and action not in ARMS and following != "of":
+                name = "around" if action == "turn" else "backward"
+        elif word == "around" and action in ("turn", "look"):
+            name = "around"
+        elif word == "straight" and action in ARMS | {"extend", "stand", "look"}:
+            name = ""
+        elif word in ("up", "down") and (action in _UPRIGHT or action in LOCOMOTION - {"climb", "climb_stairs", "jump"}):
+            name = ""
+        elif word in ("front", "straight") and following in lexicon.parts:
+            name = ""
+        if name:
+            said.append(name)
+    if "diagonal" in said and ("left" in said or "right" in said):
+        return "diagonal_left" if "left" in said else "diagonal_right"
+    return min(said, key=lexicon.specific.index) if said else ""
+
+
+def _count(words: Sequence[str], verb: str, lexicon: _Lexicon) -> Count:
+    for at, word in enumerate(words):
+        if word in lexicon.times:
+            return lexicon.times[word]
+        number = _number(word, lexicon)
+        if number is None and word != "several":
+            continue
+        ahead = at + 1
+        while ahead < len(words) and (words[ahead] in lexicon.adjectives or words[ahead] in ("or", "more")):
+            ahead += 1
+        noun = words[ahead] if ahead < len(words) else ""
+        if noun in lexicon.counted or noun in lexicon.nouns:
+            if number is None:
+                return "several"
+            if not 1 <= number <= MAX_COUNT:
+                raise PromptError(f"{verb} {number} times cannot be shown; say 1 to {MAX_COUNT} repetitions")
+            return number
+    if any(word in ("repeatedly", "back_and_forth", "up_and_down") for word in words):
+        return "several"
+    return None
+
+
+def _style(clause: _Clause, lexicon: _Lexicon) -> str:
+    said = [
+        word
+        for word in clause.all_words
+        if (word.endswith("ly") and len(word) > 4 and word not in lexicon.no_styles) or word in lexicon.styles
+    ]
+    return " ".join(said + clause.manner).replace("_", " ")
+
+
+class _Reader:
+    """Turns clauses into steps, and remembers what "it", "again" and "then left" point back to."""
+
+    def __init__(self) -> None:
+        self.lexicon = _lexicon()
+        self.steps: list[list[Event]] = []
+        self.sentence = 0  # steps before this sentence
+        self.last: _Clause | None = None  # the last clause that gave an event
+        self.event: Event | None = None
+        self.joined = False  # the last event joined the step before it
+        self.limb: _Limb | None = None
+        self.moving = ""  # the last verb of locomotion
+        self.placed: _Clause | None = None
+
+    def read(self, clauses: list[_Clause]) -> list[list[Event]]:
+        clauses = self._whole(clauses)
+        later: list[Event] = []  # "before X" at the opening of a sentence waits for its main clause
+        opening = ""
+        dropped = ""  # the form of a clause that is not done: "as if swimming"
+        for clause in clauses:
+            if clause.opens:
+                self.sentence, opening = len(self.steps), ""
+            if clause.link in ("as_if", "not"):
+                dropped = clause.form or "none"
+                if clause.link == "as_if" and clause.form:
+                    self._as_if(clause)
+                continue
+            if dropped and clause.link in ("and", "or", "to", "", ",") and clause.form in (dropped, "", "base"):
+                if clause.form == dropped or clause.link in ("to", "or", ""):
+                    continue
+            dropped = ""
+            if clause.link == "or" and clause.verb and self.event:
+                continue
+            if clause.link in ("before", "while", "after") and len(self.steps) == self.sentence and not opening:
+                opening = clause.link
+            elif opening and (clause.link == "," or clause.form in ("third", "base")) and clause.verb:
+                main, opening = opening, "main " + opening if opening == "while" else ""
+                for event in self._events(clause):
+                    self._place(event, clause, together=main == "while")
+                if main == "before":
+                    self.steps += [[event] for event in later]
+                    later, opening = [], ""
+                continue
+            events = self._events(clause)
+            if opening == "before":
+                later += events
+                continue
+            for event in events:
+                self._place(event, clause)
+        self.steps += [[event] for event in later]
+        return self.steps
+
+    def _whole(self, clauses: list[_Clause]) -> list[_Clause]:
+        """The clauses after helpers have gone into the verbs they help, and loose words where they belong."""
+        out: list[_Clause] = []
+        carried: _Clause | None = None
+        for at, clause in enumerate(clauses):
+            if carried is not None:
+                clause.before = carried.all_words + clause.before
+                clause.link = carried.link if clause.link in ("", "to", "by", ",", "who", "with") else clause.link
+                clause.opens = clause.opens or carried.opens
+                clause.hint = clause.hint or carried.hint
+                carried = None
+            following = clauses[at + 1] if at + 1 < len(clauses) else None
+            if clause.verb in self.lexicon.helpers and following is not None and following.verb:
+                if following.link in ("", "to", "by", "with") and not self._acts(clause):
+                    if clause.verb in ("use", "utilize"):
+                        clause.before, clause.words = [*clause.before, "with", *clause.words], []
+                    carried = clause
+                    continue
+            if not clause.verb and self._is_loose(clause, out[-1] if out else None):
+                if out and not clause.opens and clause.link in ("and", "or", ","):
+                    out[-1].words += ["and", *clause.before]
+                    continue
+                if following is not None:
+                    carried = clause
+                    if clause.link == ",":
+                        carried.link = ","
+                    continue
+            out.append(clause)
+        if carried is not None:
+            out.append(carried)
+        return out
+
+    def _is_loose(self, clause: _Clause, last: _Clause | None) -> bool:
+        """Whether words without a verb say nothing of their own: "a person", "and a box", "slowly"."""
+        words = clause.before
+        if any(word in self.lexicon.nouns and not clause.opens for word in words):
+            return False
+        if clause.link in ("then", "before", "after", "while", "earlier", "not", "as_if"):
+            return all(word in self.lexicon.subjects or word in self.lexicon.determiners for word in words)
+        if last is None or clause.opens:
+            limbs, _ = _limbs(words, "subject", self.lexicon)
+            return not (limbs and self._posture("held", limbs[0], words))
+        if any(word in ("again", "back") for word in words):
+            return False
+        limbs, taken = _limbs(words, "object", self.lexicon)
+        if limbs and limbs[0].role == "object":
+            return False
+        new = _direction(words, taken, "", self.lexicon)
+        old = _direction(last.words, _limbs(last.words, "object", self.lexicon)[1], "", self.lexicon)
+        if new and any({new, old} == pair for pair in _OPPOSITES):
+            return False
+        return _count(words, "", self.lexicon) is None or not new
+
+    def _acts(self, clause: _Clause) -> bool:
+        """Whether a helper means something by itself: "takes a step", "goes left"."""
+        return bool(self._action(clause, *self._facts(clause))[0])
+
+    def _facts(self, clause: _Clause) -> tuple[list[_Limb], str]:
+        limbs = _limbs(clause.before, "subject", self.lexicon)[0] + _limbs(clause.words, "object", self.lexicon)[0]
+        return limbs, _thing(clause.words, self.lexicon)
+
+    def _action(self, clause: _Clause, limbs: list[_Limb], thing: str) -> tuple[str, str]:
+        """The action of a clause and the direction that its verb says; empty where it says none."""
+        verb, lexicon = clause.verb, self.lexicon
+        words = clause.words
+        if verb.startswith("other:"):
+            return verb, ""
+        if verb in lexicon.helpers and verb != "be":
+            for word in words:
+                if lexicon.nouns.get(word):
+                    return lexicon.nouns[word], lexicon.implied.get(word, "")
+        if clause.hint and verb in lexicon.helpers | {"move", "return", "get_up", "swing", "motion"}:
+            rules = lexicon.rules.get(clause.hint, [])
+            if verb != "return" and rules and rules[-1].action:
+                action = rules[-1].action
+                if action == "stand" and verb in ("go", "get", "come"):
+                    action = "stand_up"
+                return action, rules[-1].direction
+        objects = [limb for limb in limbs if limb.role in ("object", "subject")]
+        if not objects and not thing:
+            objects = [limb for limb in limbs if limb.role == "with"]
+        said = frozenset(clause.all_words)
+        for rule in lexicon.rules.get(verb, ()):
+            if rule.parts and not (objects and objects[0].part in rule.parts):
+                continue
+            if rule.words and not rule.words & said:
+                continue
+            if rule.things and not thing:
+                continue
+            if rule.posture:
+                limb = next((limb for limb in objects if limb.role != "with"), None)
+                entry = self._posture(rule.posture, limb, clause.all_words) if limb else None
+                if entry is None:
+                    continue
+                return entry[rule.posture], ""
+            return rule.action, rule.direction
+        return "", ""
+
+    def _posture(self, mode: str, limb: _Limb, words: Sequence[str]) -> dict[str, str] | None:
+        """How a limb is held or moved: "arms out" is extend; None where the words say no posture."""
+        group = next((group for group, parts in _KINDS.items() if limb.part in parts), "")
+        for wanted, entry in self.lexicon.postures.get(group, ()):
+            if any(word in wanted for word in words):
+                return entry
+        return None
+
+    def _events(self, clause: _Clause) -> list[Event]:
+        """The events of a clause: its own, and how limbs are held meanwhile."""
+        lexicon = self.lexicon
+        words = clause.all_words
+        if "again" in words and not clause.verb and all(w in ("again", "back", "the", "and") for w in words):
+            return [self.event] if self.event else []
+        if clause.verb == "repeat" or (
+            clause.verb == "do" and {"same", "so", "this", "that", "it"} & set(clause.words) and self.event
+        ):
+            return self._repeated(clause)
+        held = self._held_apart(clause)
+        own = self._own_event(clause)
+        if own is None:
+            return held
+        stop = any(clause.words[at : at + 2] == ["to", "a"] and lexicon.nouns.get(word) == "stand"
+                   for at, word in enumerate(clause.words[2:]))  # fmt: skip
+        if stop and own.action in LOCOMOTION:
+            held.append(Event("stand"))
+        return [own, *held]
+
+    def _held_apart(self, clause: _Clause) -> list[Event]:
+        """Takes "with arms raised" out of a clause and gives it as an event of its own."""
+        for at, word in enumerate(clause.words):
+            if word != "with":
+                continue
+            rest = clause.words[at + 1 :]
+            limbs, taken = _limbs(rest, "subject", self.lexicon)
+            if not limbs or limbs[0].role != "subject":
+                continue
+            entry = self._posture("held", limbs[0], rest)
+            action = self._action(clause, *self._facts(clause))[0]
+            strong = any(self.lexicon.forms.get(word, ("", ""))[1] == "past" for word in rest)
+            if entry is None or (action in ARMS and not strong):
+                continue
+            del clause.words[at:]
+            if not entry["held"]:
+                return []
+            return [self._limb_event(entry["held"], limbs[0], rest, taken)]
+        return []
+
+    def _limb_event(self, action: str, limb: _Limb, words: Sequence[str], taken: Iterable[int]) -> Event:
+        direction = _direction(words, taken, action, self.lexicon) if action != "put_hands" else ""
+        return Event(action, limb.side, direction, None, limb.part)
+
+    def _own_event(self, clause: _Clause) -> Event | None:
+        lexicon = self.lexicon
+        if not clause.verb:
+            return self._elliptic(clause)
+        limbs, thing = self._facts(clause)
+        if thing in ("it", "them", "that") or (not thing and "them" in clause.words):
+            if self.limb is not None and not any(limb.role == "object" for limb in limbs):
+                limbs = [replace(self.limb, role="object"), *limbs]
+                thing = ""
+        action, direction = self._action(clause, limbs, thing)
+        if not action and clause.verb in ("continue", "resume", "begin", "start") and self.moving and clause.words:
+            clause.verb = self.moving
+            action, direction = self._action(clause, limbs, thing)
+        if not action:
+            return None
+        return self._made(clause, action, direction, limbs)
+
+    def _made(self, clause: _Clause, action: str, direction: str, limbs: list[_Limb]) -> Event:
+        lexicon = self.lexicon
+        words = clause.all_words
+        taken = _limbs(clause.before, "subject", lexicon)[1]
+        taken = taken | {at + len(clause.before) for at in _limbs(clause.words, "object", lexicon)[1]}
+        limb = self._acting(action, limbs)
+        direction = direction or _direction(words, taken, action, lexicon)
+        count = _count(words, clause.verb, lexicon)
+        if count is None and action == "step" and clause.verb in lexicon.helpers:
+            at = next((at for at, word in enumerate(words) if word == "step"), 0)
+            count = 1 if at and _in_noun_phrase(words, at, lexicon) else None
+        self.last, self.limb = clause, limb if limb and limb.role in ("object", "subject") else None
+        if action in LOCOMOTION:
+            self.moving = clause.verb
+        side = limb.side if limb else ""
+        if not side and any(word in ("alternately", "alternating", "alternatingly") for word in words):
+            side = "alternate"
+        return Event(action, side, direction, count, limb.part if limb else "", _style(clause, lexicon))
+
+    def _acting(self, action: str, limbs: list[_Limb]) -> _Limb | None:
+        """The limb that does it: what it is done with, or else what is moved; never what is only touched."""
+        tools = [limb for limb in limbs if limb.role in ("with", "subject")]
+        objects = [limb for limb in limbs if limb.role == "object"]
+        if action in self.lexicon.targeted:
+            return tools[0] if tools else (replace(objects[0], side="", role="place") if objects else None)
+        return (objects or tools or [None])[0]
+
+    def _elliptic(self, clause: _Clause) -> Event | None:
+        """The event of words without a verb: "then left" after a turn, "arms out", "two jumps"."""
+        lexicon = self.lexicon
+        words = clause.before
+        limbs, taken = _limbs(words, "object", lexicon)
+        named = next((word for word in words if lexicon.nouns.get(word)), "")
+        if named:
+            whole = replace(clause, verb="do", words=words, before=[])
+            return self._made(whole, lexicon.nouns[named], lexicon.implied.get(named, ""), limbs)
+        if self.last is not None and self.event is not None and not (clause.link == "while"):
+            direction = _direction(words, taken, self.event.action, lexicon)
+            turned = "down" if "down" in words else "up" if "up" in words else ""
+            undone = lexicon.undone.get(turned, {}).get(self.event.action)
+            if undone:
+                limb = limbs[0] if limbs else self.limb
+                return Event(undone, limb.side if limb else "", "", None, limb.part if limb else "")
+            arms = limbs and limbs[0].role == "object"
+            if arms and self.event.part in ("", "face") and self.event.action not in ARMS | {"kick", "raise_leg"}:
+                entry = self._posture("held", limbs[0], words)
+                return self._limb_event(entry["held"], limbs[0], words, taken) if entry and entry["held"] else None
+            if direction or limbs or "back" in words:
+                again = replace(clause, verb=self.last.verb, form=self.last.form, before=[], words=list(words))
+                if not any(limb.role == "object" for limb in limbs) and self.limb:
+                    limbs = [replace(self.limb, role="object"), *limbs]
+                thing = _thing(self.last.words, lexicon)
+                action, way = self._action(again, limbs, thing)
+                action = action or self.event.action
+                if action.startswith("other:"):
+                    action = self.event.action
+                return self._made(again, action, way, limbs)
+            return None
+        if limbs:
+            entry = self._posture("held", limbs[0], words)
+            if entry and entry["held"]:
+                return self._limb_event(entry["held"], limbs[0], words, taken)
+        return None
+
+    def _repeated(self, clause: _Clause) -> list[Event]:
+        """What is done again: the whole sentence so far, or the last event with another side or direction."""
+        limbs, taken = _limbs(clause.words, "object", self.lexicon)
+        direction = _direction(clause.words, taken, "", self.lexicon)
+        if self.event is None:
+            return []
+        start = self.sentence if self.sentence < len(self.steps) else 0
+        events = [event for step in self.steps[start:] for event in step]
+        if len(events) > 1 and events[0].action in ("stand", "sit", "walk") and not direction:
+            events = events[1:]
+        side = next((limb.side for limb in limbs), "")
+        if not side and {"other", "opposite"} & set(clause.words):
+            side = {"left": "right", "right": "left"}.get(self.event.side, "")
+        if not side and direction in ("left", "right") and self.event.side in ("left", "right"):
+            side, direction = direction, ""
+        return [
+            replace(event, side=side if side and event.side else event.side, direction=direction or event.direction)
+            for event in events
+        ]
+
+    def _as_if(self, clause: _Clause) -> None:
+        """Arms that move as if swimming swim."""
+        if not self.steps or self.event is None:
+            return
+        action = self._action(clause, *self._facts(clause))[0]
+        if action and self.event.action in ("other:move", "swing", "gesture", "other:act") and self.event.part:
+            if action in ARMS | {"swim", "dance"} or action.startswith("other:"):
+                self.event = replace(self.event, action=action)
+                self.steps[-1][-1] = self.event
+
+    def _place(self, event: Event, clause: _Clause, *, together: bool | None = None) -> None:
+        """Puts an event into the step before, into one of its own, or ahead of the last."""
+        first = len(self.steps) == self.sentence
+        if together is None:
+            together = not first and self._is_together(event, clause)
+        earlier = clause.link == "earlier" or (clause.link == "after" and not first)
+        clause_event_before = self.placed is clause
+        if clause_event_before:
+            together = event.action != "stand" or clause.verb == "stand"
+        if earlier and self.steps:
+            self.steps.insert(len(self.steps) - 1, [event])
+            return
+        if together and self.steps:
+            self.steps[-1].append(event)
+        else:
+            self.steps.append([event])
+        self.joined = bool(together)
+        self.event = event if not clause_event_before else self.event
+        self.placed = clause
+
+
+    def _is_together(self, event: Event, clause: _Clause) -> bool:
+        last, link = self.placed, clause.link
+        if link in ("while", "with", "by") or "together_now" in clause.all_words:
+            return True
+        if last is None or self.event is None or clause.opens:
+            return False
+        if not clause.verb:
+            return link in (",", "and") and event.action in ARMS and self.event.action not in ARMS and not event.count
+        if clause.form == "ing":
+            if link == "":
+                return True
+            if link == "," and last.form in ("third", "base", "past"):
+                return True
+            if link == "and" and self.joined and last.form == "ing":
+                return True
+        if link == "and" and event.action in ARMS | HEAD | {"raise_leg", "balance"}:
+            if self.event.action == "stand":
+                return True
+            return self.event.action in _STATIC and last.form == "ing"
+        return False
