@@ -158,11 +158,11 @@ class _Lexicon:
                 forms = inflect(verb)
                 word = participle(verb) if form == "participle" else getattr(forms, form)
                 self.forms.setdefault(word, (verb, "past" if form == "participle" else form))
-        for word, verb in data["forms"].items():
-            if verb:
-                self.forms[word] = tuple(verb.split())
-            else:
-                self.forms.pop(word, None)
+        for word, meant in data["forms"].items():
+            self.forms.pop(word, None)
+            if meant:
+                verb, form = meant.split()
+                self.forms[word] = (verb, form)
         self.known = (
             self.subjects | self.determiners | self.adjectives | self.prepositions | self.motions | self.styles
             | self.no_styles | self.auxiliaries | frozenset(self.nouns) | frozenset(self.parts) | self.counted
