@@ -356,34 +356,33 @@ def _clauses_of(words: list[str]) -> list[_Clause]:
             continue
         if clause.verb:
             clauses.append(clause)
-            clause = _next_clause(clause, lexicon)
+            clause = _next_clause(clause, found[1], lexicon)
         clause.verb, clause.form = found
     clauses.append(clause)
     return [one for one in clauses if one.verb or one.before]
 
 
-def _next_clause(clause: _Clause, lexicon: _Lexicon) -> _Clause:
+def _next_clause(clause: _Clause, form: str, lexicon: _Lexicon) -> _Clause:
     """The clause of a verb that follows without a link; it takes its own subject from the end of the one before."""
     words = clause.words
     if words and words[-1] in ("to", "by"):
         return _Clause(words.pop())
-    if "with" in words:
-        start = len(words) - 1 - words[::-1].index("with")
-        if all(w in lexicon.parts or w in lexicon.determiners or w in lexicon.adjectives for w in words[start + 1 :]):
-            own = words[start + 1 :]
-            del words[start:]
-            return _Clause("with", before=own)
-    if words and words[-1] in lexicon.subjects and words[-1] not in ("it", "you"):
-        words.pop()
-        return _Clause("who" if clause.words[-1:] == ["who"] else "then")
     start = len(words)
     while start and (words[start - 1] in lexicon.parts or words[start - 1] in ("left", "right", "his", "her", "their")):
         start -= 1
-    if start < len(words) and start and words[start - 1] not in lexicon.prepositions and words[-1] in lexicon.parts:
-        if start > 0 and clause.verb not in lexicon.helpers:
-            own = words[start:]
-            del words[start:]
-            return _Clause("", before=own)
+    if form == "ing" and start and words[start - 1] == "with":  # with their arms swinging
+        own = words[start:]
+        del words[start - 1 :]
+        return _Clause("with", before=own)
+    if clause.verb in lexicon.helpers:
+        return _Clause("")
+    if words and words[-1] in lexicon.subjects and words[-1] not in ("it", "you"):
+        words.pop()
+        return _Clause("then")
+    if form == "ing" and start and words[-1] in lexicon.parts and words[start - 1] not in lexicon.prepositions:
+        own = words[start:]  # walks forward arms swinging
+        del words[start:]
+        return _Clause("", before=own)
     return _Clause("")
 
 
@@ -521,12 +520,12 @@ class _Reader:
             if clause.link in ("before", "while", "after") and len(self.steps) == self.sentence and not opening:
                 opening = clause.link
             elif opening and (clause.link == "," or clause.form in ("third", "base")) and clause.verb:
-                main, opening = opening, "main " + opening if opening == "while" else ""
+                main, opening = opening, ""
                 for event in self._events(clause):
                     self._place(event, clause, together=main == "while")
                 if main == "before":
                     self.steps += [[event] for event in later]
-                    later, opening = [], ""
+                    later = []
                 continue
             events = self._events(clause)
             if opening == "before":
