@@ -43,6 +43,10 @@ _SHY = frozenset(
 """Verbs that after a bare "and" are rather something else."""
 _UPRIGHT = frozenset("stand_up get_up sit lie_down pick_up put_down kneel squat crouch bend lower lower_leg".split())
 """Actions that say up or down themselves."""
+_LOW = frozenset("sit squat crouch kneel lunge lie_down bend lean bow".split())
+"""Actions after which one stands up again."""
+_MOVED = frozenset("raise lower extend spread cross swing rotate_arm stretch raise_leg lower_leg raise_knee".split())
+"""Actions of limbs that go on with another limb: "raises the left arm, right arm up"."""
 _KINDS = {"arms": ("hand", "arm", "elbow", "finger"), "legs": ("leg", "foot", "knee")}
 
 
@@ -126,6 +130,7 @@ class _Lexicon:
         self.parts = {word: part for part, said in data["parts"].items() for word in said.split()}
         self.plural = words("plural")
         self.directions = {word: name for name, said in data["directions"].items() for word in said.split()}
+        self.curves = words("curves")
         self.specific: list[str] = data["specific"].split()
         self.subjects = words("subjects")
         self.determiners = words("determiners")
@@ -198,6 +203,7 @@ def _words_of(text: str) -> list[str]:
     """Small letters and stops, with typos mended and what belongs together as one word."""
     lexicon = _lexicon()
     text = unicodedata.normalize("NFKD", text.lower()).replace("\u2019", "'").replace("&", " and ")
+    text = re.sub(r"-like\b", "", text)
     text = re.sub(r"n't\b|\bcannot\b", " not ", text)
     text = re.sub(r"'(?:s|re|ve|ll|d|m)\b|'", " ", text.replace("he's", "he is").replace("they're", "they are"))
     words = [word for token in _TOKEN.findall(text) for word in lexicon.typos.get(token, (token,))]
@@ -296,14 +302,15 @@ def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) 
 
 def _unknown_verb(word: str, last: str, clause: _Clause, lexicon: _Lexicon) -> tuple[str, str] | None:
     """A verb outside of the lexicon where a verb has to be: "a person yodels", "he is yodeling"."""
-    if clause.verb and clause.verb != "be":
+    if clause.verb and clause.verb not in lexicon.helpers:
         return None
-    if not (last in lexicon.subjects or (clause.verb == "be" and last in lexicon.auxiliaries)):
+    helped = clause.verb in lexicon.helpers and word.endswith("ing") and not clause.words
+    if not (last in lexicon.subjects or helped or last in ("", "then") and len(word) > 5):
         return None
     if word in lexicon.known or len(word) < 5 or not word.isalpha():
         return None
     for ending, form in (("ing", "ing"), ("s", "third"), ("ed", "past")):
-        if word.endswith(ending) and not word.endswith("ss") and (form == "ing" or clause.verb != "be"):
+        if word.endswith(ending) and not word.endswith("ss") and (form == "ing" or not clause.verb) and (last or form == "ing"):
             stem = word.removesuffix(ending)
             for base in (stem, stem + "e", stem[:-1], stem[:-1] + "y", word[:-2]):
                 if len(base) > 2 and not base.endswith(("c", "v")) and getattr(inflect(base), form) == word:
@@ -350,7 +357,8 @@ def _clauses_of(words: list[str]) -> list[_Clause]:
             continue
         found = _verb_at(words, at, clause, lexicon)
         if found is None:
-            if lexicon.forms.get(word, ("", ""))[1] == "ing" and at + 1 < len(words) and words[at + 1] in lexicon.motions:
+            followed = at + 1 < len(words) and words[at + 1] in lexicon.motions
+            if followed and lexicon.forms.get(word, ("", ""))[1] in ("ing", "past"):
                 clause.hint = lexicon.forms[word][0]
             (clause.words if clause.verb else clause.before).append(word)
             continue
@@ -448,6 +456,12 @@ def _direction(words: Sequence[str], taken: Iterable[int], action: str, lexicon:
             name = ""
         if name:
             said.append(name)
+    if action == "jump" and "up_and_down" in words:
+        said.append("up")
+    if not said and action in LOCOMOTION and any(word in lexicon.curves for word in words):
+        return "circle"
+    if action == "extend" and "in_front" in words and not said:
+        return "forward"
     if "diagonal" in said and ("left" in said or "right" in said):
         return "diagonal_left" if "left" in said else "diagonal_right"
     return min(said, key=lexicon.specific.index) if said else ""
@@ -517,6 +531,9 @@ class _Reader:
             dropped = ""
             if clause.link == "or" and clause.verb and self.event:
                 continue
+            if self._repeats(clause):
+                self.steps += self._repeated(clause)
+                continue
             if clause.link in ("before", "while", "after") and len(self.steps) == self.sentence and not opening:
                 opening = clause.link
             elif opening and (clause.link == "," or clause.form in ("third", "base")) and clause.verb:
@@ -552,11 +569,18 @@ class _Reader:
                 if following.link in ("", "to", "by", "with") and not self._acts(clause):
                     if clause.verb in ("use", "utilize"):
                         clause.before, clause.words = [*clause.before, "with", *clause.words], []
+                    if clause.verb == "be" and following.form == "past":
+                        clause.words.append("passive")
                     carried = clause
+                    continue
+            if following is not None and following.verb and following.link == "then" and not following.before:
+                if not clause.verb and self._is_subject(clause.before):
+                    clause.link, carried = "then", clause
                     continue
             if not clause.verb and self._is_loose(clause, out[-1] if out else None):
                 if out and not clause.opens and clause.link in ("and", "or", ","):
                     out[-1].words += ["and", *clause.before]
+                    out[-1].hint = out[-1].hint or clause.hint
                     continue
                 if following is not None:
                     carried = clause
@@ -577,7 +601,7 @@ class _Reader:
             return all(word in self.lexicon.subjects or word in self.lexicon.determiners for word in words)
         if last is None or clause.opens:
             limbs, _ = _limbs(words, "subject", self.lexicon)
-            return not (limbs and self._posture("held", limbs[0], words))
+            return not clause.hint and not (limbs and self._posture("held", limbs[0], words))
         if any(word in ("again", "back") for word in words):
             return False
         limbs, taken = _limbs(words, "object", self.lexicon)
@@ -588,6 +612,11 @@ class _Reader:
         if new and any({new, old} == pair for pair in _OPPOSITES):
             return False
         return _count(words, "", self.lexicon) is None or not new
+
+    def _is_subject(self, words: Sequence[str]) -> bool:
+        """Whether these words are no more than "the arms", cut from their verb by "then"."""
+        own = self.lexicon.parts.keys() | self.lexicon.determiners | {"left", "right"}
+        return words[-1] in self.lexicon.parts and all(word in own for word in words)
 
     def _acts(self, clause: _Clause) -> bool:
         """Whether a helper means something by itself: "takes a step", "goes left"."""
@@ -648,10 +677,6 @@ class _Reader:
         words = clause.all_words
         if "again" in words and not clause.verb and all(w in ("again", "back", "the", "and") for w in words):
             return [self.event] if self.event else []
-        if clause.verb == "repeat" or (
-            clause.verb == "do" and {"same", "so", "this", "that", "it"} & set(clause.words) and self.event
-        ):
-            return self._repeated(clause)
         held = self._held_apart(clause)
         own = self._own_event(clause)
         if own is None:
@@ -699,9 +724,26 @@ class _Reader:
         if not action and clause.verb in ("continue", "resume", "begin", "start") and self.moving and clause.words:
             clause.verb = self.moving
             action, direction = self._action(clause, limbs, thing)
+        action, limbs = self._in_context(action, clause, limbs)
         if not action:
             return None
         return self._made(clause, action, direction, limbs)
+
+    def _in_context(self, action: str, clause: _Clause, limbs: list[_Limb]) -> tuple[str, list[_Limb]]:
+        """What the action is after what was done before: "stands" after "squats" is to stand up."""
+        before = self.event.action if self.event else ""
+        if action == "stand" and clause.verb == "stand" and clause.form in ("third", "past") and "still" not in clause.words:
+            if before in _LOW:
+                return "stand_up", limbs
+        if action == "get_up" and before in _LOW - {"lie_down", "kneel"}:
+            return "stand_up", limbs
+        if clause.verb in ("come", "go") and "down" in clause.words and self.limb and before in ("raise", "wave", "extend"):
+            return "lower", [self.limb]
+        if action == "put_hands" and clause.verb in ("put", "place"):
+            target = any(limb.role == "place" or limb.role == "with" for limb in limbs)
+            if not target and not {"together", "hip", "hips"} & set(clause.words):
+                return "touch", [replace(limb, role="with") for limb in limbs]
+        return action, limbs
 
     def _made(self, clause: _Clause, action: str, direction: str, limbs: list[_Limb]) -> Event:
         lexicon = self.lexicon
@@ -717,6 +759,10 @@ class _Reader:
         self.last, self.limb = clause, limb if limb and limb.role in ("object", "subject") else None
         if action in LOCOMOTION:
             self.moving = clause.verb
+        if action == "clap":
+            limb = None
+        if action == "look" and limb and limb.part == "shoulder":
+            direction, limb = direction or limb.side, None
         side = limb.side if limb else ""
         if not side and any(word in ("alternately", "alternating", "alternatingly") for word in words):
             side = "alternate"
@@ -726,6 +772,10 @@ class _Reader:
         """The limb that does it: what it is done with, or else what is moved; never what is only touched."""
         tools = [limb for limb in limbs if limb.role in ("with", "subject")]
         objects = [limb for limb in limbs if limb.role == "object"]
+        if action == "kick" and objects and objects[0].part in _KINDS["legs"]:
+            return objects[0]
+        if action == "rub" and objects and objects[0].side == "both" and not tools:
+            return objects[0]
         if action in self.lexicon.targeted:
             return tools[0] if tools else (replace(objects[0], side="", role="place") if objects else None)
         return (objects or tools or [None])[0]
@@ -750,6 +800,12 @@ class _Reader:
             if arms and self.event.part in ("", "face") and self.event.action not in ARMS | {"kick", "raise_leg"}:
                 entry = self._posture("held", limbs[0], words)
                 return self._limb_event(entry["held"], limbs[0], words, taken) if entry and entry["held"] else None
+            if arms and turned and self.event.action not in _MOVED:
+                entry = self._posture("moved", limbs[0], words)
+                if entry and entry["moved"]:
+                    return self._limb_event(entry["moved"], limbs[0], words, taken)
+            if not direction and not limbs and "back" in words and self.event.direction in ("left", "right"):
+                return replace(self.event, direction={"left": "right", "right": "left"}[self.event.direction])
             if direction or limbs or "back" in words:
                 again = replace(clause, verb=self.last.verb, form=self.last.form, before=[], words=list(words))
                 if not any(limb.role == "object" for limb in limbs) and self.limb:
@@ -765,26 +821,39 @@ class _Reader:
             entry = self._posture("held", limbs[0], words)
             if entry and entry["held"]:
                 return self._limb_event(entry["held"], limbs[0], words, taken)
+        if clause.hint and clause.opens:
+            action = self._action(_Clause("", verb=clause.hint), [], "")[0]
+            return Event(action) if action in _LOW | {"stand"} else None
         return None
 
-    def _repeated(self, clause: _Clause) -> list[Event]:
-        """What is done again: the whole sentence so far, or the last event with another side or direction."""
+    def _repeats(self, clause: _Clause) -> bool:
+        words = set(clause.words)
+        if clause.verb == "do" and words & {"same", "this", "that", "it"}:
+            return self.event is not None
+        return clause.verb == "repeat"
+
+    def _repeated(self, clause: _Clause) -> list[list[Event]]:
+        """The steps that are done again: those of the sentence so far, perhaps with another side or direction."""
         limbs, taken = _limbs(clause.words, "object", self.lexicon)
         direction = _direction(clause.words, taken, "", self.lexicon)
         if self.event is None:
             return []
-        start = self.sentence if self.sentence < len(self.steps) else 0
-        events = [event for step in self.steps[start:] for event in step]
-        if len(events) > 1 and events[0].action in ("stand", "sit", "walk") and not direction:
-            events = events[1:]
+        steps = self.steps[self.sentence :] or self.steps
+        steps = [step for step in ([one for one in step if one.action != "stand"] for step in steps) if step]
+        if "first" in clause.words:
+            steps = steps[:1]
+        elif len(steps) > 1 and (limbs or direction):
+            steps = steps[-1:]
         side = next((limb.side for limb in limbs), "")
         if not side and {"other", "opposite"} & set(clause.words):
             side = {"left": "right", "right": "left"}.get(self.event.side, "")
         if not side and direction in ("left", "right") and self.event.side in ("left", "right"):
             side, direction = direction, ""
         return [
-            replace(event, side=side if side and event.side else event.side, direction=direction or event.direction)
-            for event in events
+            [replace(one, side=side if one.side else "", direction=direction or one.direction) for one in step]
+            if side or direction
+            else list(step)
+            for step in steps
         ]
 
     def _as_if(self, clause: _Clause) -> None:
