@@ -17,7 +17,7 @@ from typing import Any
 
 from kinalign.english import inflect, participle
 from kinalign.errors import PromptError
-from kinalign.events.program import ARMS, HEAD, LOCOMOTION, MAX_COUNT, Count, Event, EventProgram
+from kinalign.events.program import ARMS, HEAD, LOCOMOTION, MAX_COUNT, WHOLE_BODY, Count, Event, EventProgram
 
 LEXICON = Path(__file__).with_name("lexicon.json")
 MAX_LENGTH = 2000
@@ -41,12 +41,15 @@ _SHY = frozenset(
     " change break exercise work practice wind speed press lower pose stalk hold fight ride drive".split()
 )
 """Verbs that after a bare "and" are rather something else."""
+_WAYS = frozenset("side left right forward forwards backward backwards straight front back down up".split())
 _UPRIGHT = frozenset("stand_up get_up sit lie_down pick_up put_down kneel squat crouch bend lower lower_leg".split())
 """Actions that say up or down themselves."""
 _LOW = frozenset("sit squat crouch kneel lunge lie_down bend lean bow".split())
 """Actions after which one stands up again."""
 _MOVED = frozenset("raise lower extend spread cross swing rotate_arm stretch raise_leg lower_leg raise_knee".split())
 """Actions of limbs that go on with another limb: "raises the left arm, right arm up"."""
+_COURSE = frozenset("i direction directions path line trajectory pace speed shape rate while moment seconds time".split())
+_WHOLE = LOCOMOTION | WHOLE_BODY
 _KINDS = {"arms": ("hand", "arm", "elbow", "finger"), "legs": ("leg", "foot", "knee")}
 
 
@@ -144,11 +147,14 @@ class _Lexicon:
         self.nouns = {word: action for action, said in data["nouns"].items() for word in said.split()}
         self.implied: dict[str, str] = {word: said["direction"] for word, said in data["implied"].items()}
         self.undone: dict[str, dict[str, str]] = data["undone"]
+        self.legs_of = words("legs_of")
+        self.arms_of = words("arms_of")
         self.targeted = words("targeted")
         self.postures = {
             group: [(frozenset(entry["words"].split()), entry) for entry in entries]
             for group, entries in data["postures"].items()
         }
+        self.posture_words = frozenset(word for group in self.postures.values() for said, _ in group for word in said)
         self.rules: dict[str, list[_Rule]] = {
             verb: _rules_of(rules) for verb, rules in (data["helpers"] | data["verbs"]).items()
         }
@@ -262,17 +268,17 @@ def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) 
             return None
         if following in lexicon.subjects and _in_noun_phrase(words, at, lexicon):
             return verb, form
-        if _in_noun_phrase(words, at, lexicon):
+        if words[at - 1] not in _WAYS and _in_noun_phrase(words, at, lexicon):
             return (verb, form) if helper and following not in lexicon.nouns else None
         if last == "from" and clause.verb in ("get", "stand", "rise", "go", "come"):
             return None
         return verb, form
     if form == "past":
-        if last in lexicon.parts and following not in lexicon.determiners and following not in lexicon.subjects:
+        if last in lexicon.parts and following not in lexicon.determiners | lexicon.subjects | {"something", "them"}:
             return None
         if last in lexicon.auxiliaries and clause.verb == "be":
-            subject = any(limb for limb in clause.before if limb in lexicon.parts)
-            return None if subject else (verb, form)
+            limb = any(one in lexicon.parts for one in clause.before)
+            return None if limb and word in lexicon.posture_words else (verb, form)
         if _in_noun_phrase(words, at, lexicon) or last in lexicon.prepositions:
             return None
         if last == "and" and back > 0 and lexicon.forms.get(words[back - 1], ("", ""))[1] == "past":
@@ -280,6 +286,9 @@ def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) 
         if last in ("straight", "out", "up", "wide", "half", "fully") and any(w in lexicon.parts for w in clause.words):
             return None
         return verb, form
+    if last == "the" and form == "third" and clause.verb:  # a slip of "then": forward the turns around
+        named = word in lexicon.nouns or word in lexicon.counted
+        return (verb, form) if not named or following in ("around", "to", "left", "right") else None
     if _in_noun_phrase(words, at, lexicon):
         return None
     direct = at > 0 and words[at - 1] == last and last in lexicon.forms
@@ -296,7 +305,7 @@ def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) 
         return (verb, form) if word not in ("back", "front") else None
     if starts:
         shy = word in _SHY and following not in lexicon.determiners and following not in ("up", "down", "away")
-        return None if shy and last else (verb, form)
+        return None if (shy and last) or (word == "back" and following == "down") else (verb, form)
     return None
 
 
@@ -358,7 +367,7 @@ def _clauses_of(words: list[str]) -> list[_Clause]:
         found = _verb_at(words, at, clause, lexicon)
         if found is None:
             followed = at + 1 < len(words) and words[at + 1] in lexicon.motions
-            if followed and lexicon.forms.get(word, ("", ""))[1] in ("ing", "past"):
+            if followed and "from" not in clause.words[-3:] and lexicon.forms.get(word, ("", ""))[1] in ("ing", "past"):
                 clause.hint = lexicon.forms[word][0]
             (clause.words if clause.verb else clause.before).append(word)
             continue
@@ -428,7 +437,7 @@ def _thing(words: Sequence[str], lexicon: _Lexicon) -> str:
         passed = (
             word in _PARTICLES or word in lexicon.determiners or word in lexicon.adjectives or word in lexicon.styles
             or word in lexicon.directions or word in lexicon.subjects - {"it"} or word in lexicon.nouns
-            or word in lexicon.counted or word in lexicon.numbers or word.isdigit() or _is_adverb(word)
+            or word in lexicon.counted or word in lexicon.motions or word in _COURSE or word in lexicon.numbers or word.isdigit() or _is_adverb(word)
             or word in ("back_and_forth", "up_and_down", "across", "air", "side", "same", "as", "more", "across")
         )  # fmt: skip
         if not passed:
@@ -458,7 +467,7 @@ def _direction(words: Sequence[str], taken: Iterable[int], action: str, lexicon:
             said.append(name)
     if action == "jump" and "up_and_down" in words:
         said.append("up")
-    if not said and action in LOCOMOTION and any(word in lexicon.curves for word in words):
+    if set(said) <= {"forward", "straight"} and action in LOCOMOTION and any(word in lexicon.curves for word in words):
         return "circle"
     if action == "extend" and "in_front" in words and not said:
         return "forward"
@@ -498,6 +507,13 @@ def _style(clause: _Clause, lexicon: _Lexicon) -> str:
     return " ".join(said + clause.manner).replace("_", " ")
 
 
+def _adds_nothing(event: Event, other: Event) -> bool:
+    """Whether an event only says again what is said already: "... as they walk"."""
+    said = event.to_json()
+    said.pop("style", None)
+    return all(getattr(other, name) == value for name, value in said.items())
+
+
 class _Reader:
     """Turns clauses into steps, and remembers what "it", "again" and "then left" point back to."""
 
@@ -529,6 +545,8 @@ class _Reader:
                 if clause.form == dropped or clause.link in ("to", "or", ""):
                     continue
             dropped = ""
+            if clause.form == "ing" and clause.link == "" and self.last and self.last.verb in ("stop", "halt", "pause"):
+                continue
             if clause.link == "or" and clause.verb and self.event:
                 continue
             if self._repeats(clause):
@@ -577,6 +595,9 @@ class _Reader:
                 if not clause.verb and self._is_subject(clause.before):
                     clause.link, carried = "then", clause
                     continue
+            if clause.verb in ("raise", "lower", "lift", "extend", "spread", "rotate") and not clause.words:
+                if following is not None and following.link in ("and", "or"):  # raises and lowers his arms
+                    clause.words = list(following.words)
             if not clause.verb and self._is_loose(clause, out[-1] if out else None):
                 if out and not clause.opens and clause.link in ("and", "or", ","):
                     out[-1].words += ["and", *clause.before]
@@ -605,8 +626,10 @@ class _Reader:
         if any(word in ("again", "back") for word in words):
             return False
         limbs, taken = _limbs(words, "object", self.lexicon)
+        if any(word in ("palm", "palms", "chest", "thumb", "thumbs") for word in words):
+            return True
         if limbs and limbs[0].role == "object":
-            return False
+            return clause.link == "and" and not limbs[0].side and self._posture("moved", limbs[0], words) is None
         new = _direction(words, taken, "", self.lexicon)
         old = _direction(last.words, _limbs(last.words, "object", self.lexicon)[1], "", self.lexicon)
         if new and any({new, old} == pair for pair in _OPPOSITES):
@@ -636,6 +659,10 @@ class _Reader:
             for word in words:
                 if lexicon.nouns.get(word):
                     return lexicon.nouns[word], lexicon.implied.get(word, "")
+        if verb == "move" and "into" in words:
+            for word in words[words.index("into") :]:
+                if lexicon.nouns.get(word):
+                    return lexicon.nouns[word], ""
         if clause.hint and verb in lexicon.helpers | {"move", "return", "get_up", "swing", "motion"}:
             rules = lexicon.rules.get(clause.hint, [])
             if verb != "return" and rules and rules[-1].action:
@@ -659,7 +686,8 @@ class _Reader:
                 entry = self._posture(rule.posture, limb, clause.all_words) if limb else None
                 if entry is None:
                     continue
-                return entry[rule.posture], ""
+                action = entry[rule.posture]
+                return "raise_knee" if action == "raise_leg" and limb and limb.part == "knee" else action, ""
             return rule.action, rule.direction
         return "", ""
 
@@ -708,6 +736,7 @@ class _Reader:
         return []
 
     def _limb_event(self, action: str, limb: _Limb, words: Sequence[str], taken: Iterable[int]) -> Event:
+        self.limb = replace(limb, role="object")
         direction = _direction(words, taken, action, self.lexicon) if action != "put_hands" else ""
         return Event(action, limb.side, direction, None, limb.part)
 
@@ -737,8 +766,11 @@ class _Reader:
                 return "stand_up", limbs
         if action == "get_up" and before in _LOW - {"lie_down", "kneel"}:
             return "stand_up", limbs
-        if clause.verb in ("come", "go") and "down" in clause.words and self.limb and before in ("raise", "wave", "extend"):
-            return "lower", [self.limb]
+        object_said = any(limb.role == "object" for limb in limbs if limb is not self.limb)
+        undone = self.lexicon.undone["down"].get("raise" if before == "wave" else before)
+        if undone and self.limb and "down" in clause.words and not object_said:
+            if clause.verb in ("come", "go", "set", "put", "bring", "place", "let", "lay"):
+                return undone, [replace(self.limb, role="object")]
         if action == "put_hands" and clause.verb in ("put", "place"):
             target = any(limb.role == "place" or limb.role == "with" for limb in limbs)
             if not target and not {"together", "hip", "hips"} & set(clause.words):
@@ -770,6 +802,10 @@ class _Reader:
 
     def _acting(self, action: str, limbs: list[_Limb]) -> _Limb | None:
         """The limb that does it: what it is done with, or else what is moved; never what is only touched."""
+        if action in _WHOLE:
+            limbs = [limb for limb in limbs if self._bears(action, limb)]
+        elif action in HEAD:
+            limbs = [limb for limb in limbs if limb.part not in _KINDS["arms"]]
         tools = [limb for limb in limbs if limb.role in ("with", "subject")]
         objects = [limb for limb in limbs if limb.role == "object"]
         if action == "kick" and objects and objects[0].part in _KINDS["legs"]:
@@ -779,6 +815,14 @@ class _Reader:
         if action in self.lexicon.targeted:
             return tools[0] if tools else (replace(objects[0], side="", role="place") if objects else None)
         return (objects or tools or [None])[0]
+
+    def _bears(self, action: str, limb: _Limb) -> bool:
+        """Whether a limb is what an action of the whole body is done with: hops on the left foot."""
+        if limb.part in _KINDS["legs"]:
+            return limb.side in ("left", "right", "alternate") or action in self.lexicon.legs_of
+        if limb.part in _KINDS["arms"]:
+            return action in self.lexicon.arms_of
+        return limb.role == "object"
 
     def _elliptic(self, clause: _Clause) -> Event | None:
         """The event of words without a verb: "then left" after a turn, "arms out", "two jumps"."""
@@ -878,6 +922,8 @@ class _Reader:
         if earlier and self.steps:
             self.steps.insert(len(self.steps) - 1, [event])
             return
+        if together and self.steps and any(_adds_nothing(event, other) for other in self.steps[-1]):
+            return
         if together and self.steps:
             self.steps[-1].append(event)
         else:
@@ -895,7 +941,7 @@ class _Reader:
             return False
         if not clause.verb:
             return link in (",", "and") and event.action in ARMS and self.event.action not in ARMS and not event.count
-        if clause.form == "ing":
+        if clause.form == "ing" and not (event.action in ("place", "put_down") and {"it", "them"} & set(clause.words)):
             if link == "":
                 return True
             if link == "," and last.form in ("third", "base", "past"):
