@@ -49,6 +49,7 @@ _LOW = frozenset("sit squat crouch kneel lunge lie_down bend lean bow".split())
 _MOVED = frozenset("raise lower extend spread cross swing rotate_arm stretch raise_leg lower_leg raise_knee".split())
 """Actions of limbs that go on with another limb: "raises the left arm, right arm up"."""
 _COURSE = frozenset("i direction directions path line trajectory pace speed shape rate while moment seconds time".split())
+_SAID_AFTER_VERBS = frozenset("up down away it them something".split())
 _WHOLE = LOCOMOTION | WHOLE_BODY
 _KINDS = {"arms": ("hand", "arm", "elbow", "finger"), "legs": ("leg", "foot", "knee")}
 
@@ -209,6 +210,7 @@ def _words_of(text: str) -> list[str]:
     """Small letters and stops, with typos mended and what belongs together as one word."""
     lexicon = _lexicon()
     text = unicodedata.normalize("NFKD", text.lower()).replace("\u2019", "'").replace("&", " and ")
+    text = re.sub(r"\bit's (?=(?:left|right|arms?|hands?|legs?|feet|foot|head|knees?|body|elbows?)\b)", "its ", text)
     text = re.sub(r"-like\b", "", text)
     text = re.sub(r"n't\b|\bcannot\b", " not ", text)
     text = re.sub(r"'(?:s|re|ve|ll|d|m)\b|'", " ", text.replace("he's", "he is").replace("they're", "they are"))
@@ -281,6 +283,8 @@ def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) 
             return None if limb and word in lexicon.posture_words else (verb, form)
         if _in_noun_phrase(words, at, lexicon) or last in lexicon.prepositions:
             return None
+        if last == "," and at > 1 and word in lexicon.posture_words and following in lexicon.prepositions:
+            return None
         if last == "and" and back > 0 and lexicon.forms.get(words[back - 1], ("", ""))[1] == "past":
             return (verb, form) if clause.verb and words[back - 1] != clause.verb and following else None
         if last in ("straight", "out", "up", "wide", "half", "fully") and any(w in lexicon.parts for w in clause.words):
@@ -304,7 +308,7 @@ def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) 
     if last in lexicon.subjects or (last in lexicon.plural and word not in ("back", "open", "close", "spread")):
         return (verb, form) if word not in ("back", "front") else None
     if starts:
-        shy = word in _SHY and following not in lexicon.determiners and following not in ("up", "down", "away")
+        shy = word in _SHY and following not in lexicon.determiners | _SAID_AFTER_VERBS
         return None if (shy and last) or (word == "back" and following == "down") else (verb, form)
     return None
 
@@ -591,6 +595,9 @@ class _Reader:
                         clause.words.append("passive")
                     carried = clause
                     continue
+            if clause.verb in ("make", "do") and clause.form == "ing" and clause.link == "" and out and not self._acts(clause):
+                out[-1].words += clause.words  # moves his arm making a circle
+                continue
             if following is not None and following.verb and following.link == "then" and not following.before:
                 if not clause.verb and self._is_subject(clause.before):
                     clause.link, carried = "then", clause
@@ -657,8 +664,9 @@ class _Reader:
             return verb, ""
         if verb in lexicon.helpers and verb != "be":
             for word in words:
-                if lexicon.nouns.get(word):
-                    return lexicon.nouns[word], lexicon.implied.get(word, "")
+                action = lexicon.nouns.get(word, "")
+                if action and (action != "stand" or verb in ("take", "come", "slow", "end", "go")):
+                    return action, lexicon.implied.get(word, "")
         if verb == "move" and "into" in words:
             for word in words[words.index("into") :]:
                 if lexicon.nouns.get(word):
@@ -732,6 +740,8 @@ class _Reader:
             del clause.words[at:]
             if not entry["held"]:
                 return []
+            if entry["held"] == "put_hands" and not self._on_body(limbs, rest):
+                return [self._limb_event("hold", limbs[0], [], ())]
             return [self._limb_event(entry["held"], limbs[0], rest, taken)]
         return []
 
@@ -772,10 +782,14 @@ class _Reader:
             if clause.verb in ("come", "go", "set", "put", "bring", "place", "let", "lay"):
                 return undone, [replace(self.limb, role="object")]
         if action == "put_hands" and clause.verb in ("put", "place"):
-            target = any(limb.role == "place" or limb.role == "with" for limb in limbs)
-            if not target and not {"together", "hip", "hips"} & set(clause.words):
+            if not self._on_body(limbs, clause.words):
                 return "touch", [replace(limb, role="with") for limb in limbs]
         return action, limbs
+
+    @staticmethod
+    def _on_body(limbs: list[_Limb], words: Sequence[str]) -> bool:
+        """Whether hands are put to the body or together, not to a thing."""
+        return len({(limb.part, limb.role) for limb in limbs}) > 1 or bool({"together", "back", "clasped"} & set(words))
 
     def _made(self, clause: _Clause, action: str, direction: str, limbs: list[_Limb]) -> Event:
         lexicon = self.lexicon
@@ -906,7 +920,7 @@ class _Reader:
             return
         action = self._action(clause, *self._facts(clause))[0]
         if action and self.event.action in ("other:move", "swing", "gesture", "other:act") and self.event.part:
-            if action in ARMS | {"swim", "dance"} or action.startswith("other:"):
+            if action in ARMS | {"swim", "dance"} or (action.startswith("other:") and self.event.action == "other:move"):
                 self.event = replace(self.event, action=action)
                 self.steps[-1][-1] = self.event
 
