@@ -17,7 +17,7 @@ from typing import Any
 
 from kinalign.english import inflect, participle
 from kinalign.errors import PromptError
-from kinalign.events.program import ARMS, HEAD, LOCOMOTION, MAX_COUNT, WHOLE_BODY, Count, Event, EventProgram
+from kinalign.events.program import ARMS, HEAD, LEGS, LOCOMOTION, MAX_COUNT, WHOLE_BODY, Count, Event, EventProgram
 
 LEXICON = Path(__file__).with_name("lexicon.json")
 MAX_LENGTH = 2000
@@ -251,7 +251,9 @@ def _in_noun_phrase(words: Sequence[str], at: int, lexicon: _Lexicon) -> bool:
     return passed or (at >= 0 and words[at] in lexicon.determiners and words[at] not in ("that", "both"))
 
 
-def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) -> tuple[str, str] | None:
+def _verb_at(
+    words: Sequence[str], at: int, clause: _Clause, verbs: set[int], lexicon: _Lexicon
+) -> tuple[str, str] | None:
     """The verb and its form where the word at this place is read as one; "raised" in "arms raised" is not."""
     word = words[at]
     found = lexicon.forms.get(word)
@@ -286,11 +288,11 @@ def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) 
         if last == "," and at > 1 and word in lexicon.posture_words and following in lexicon.prepositions:
             return None
         if last == "and" and back > 0 and lexicon.forms.get(words[back - 1], ("", ""))[1] == "past":
-            return (verb, form) if clause.verb and words[back - 1] != clause.verb and following else None
+            return (verb, form) if back - 1 in verbs else None
         if last in ("straight", "out", "up", "wide", "half", "fully") and any(w in lexicon.parts for w in clause.words):
             return None
         return verb, form
-    if last == "the" and form == "third" and clause.verb:  # a slip of "then": forward the turns around
+    if last == "the" and form == "third" and len(clause.words) > 1:  # a slip of "then": forward the turns around
         named = word in lexicon.nouns or word in lexicon.counted
         return (verb, form) if not named or following in ("around", "to", "left", "right") else None
     if _in_noun_phrase(words, at, lexicon):
@@ -298,7 +300,7 @@ def _verb_at(words: Sequence[str], at: int, clause: _Clause, lexicon: _Lexicon) 
     direct = at > 0 and words[at - 1] == last and last in lexicon.forms
     if form == "third":
         noun = word in lexicon.nouns or word in lexicon.counted
-        if noun and ((direct and clause.verb) or last in ("in", "with", "of", "for", "by", "on", "into", "or")):
+        if noun and ((direct and (helper or clause.verb in ("throw", "climb", "ascend", "descend"))) or last in ("in", "with", "of", "for", "by", "on", "into", "or")):
             return None
         if noun and helper and last in lexicon.adjectives:
             return None
@@ -325,8 +327,9 @@ def _unknown_verb(word: str, last: str, clause: _Clause, lexicon: _Lexicon) -> t
     for ending, form in (("ing", "ing"), ("s", "third"), ("ed", "past")):
         if word.endswith(ending) and not word.endswith("ss") and (form == "ing" or not clause.verb) and (last or form == "ing"):
             stem = word.removesuffix(ending)
-            for base in (stem, stem + "e", stem[:-1], stem[:-1] + "y", word[:-2]):
-                if len(base) > 2 and not base.endswith(("c", "v")) and getattr(inflect(base), form) == word:
+            for base in (word[:-2] if word.endswith(("ches", "shes", "sses", "xes")) else stem, stem + "e", stem[:-1],
+                         stem[:-1] + "y"):  # fmt: skip
+                if len(base) > 2 and not re.search(r"[cv]$|[^aeiourl]l$", base) and getattr(inflect(base), form) == word:
                     return f"other:{base}", form
     return None
 
@@ -339,6 +342,7 @@ def _clauses_of(words: list[str]) -> list[_Clause]:
     lexicon = _lexicon()
     clauses: list[_Clause] = []
     clause = _Clause("", opens=True)
+    verbs: set[int] = set()
     like = False  # within "like an old man"
     for at, word in enumerate(words):
         if word in "()/":
@@ -368,13 +372,14 @@ def _clauses_of(words: list[str]) -> list[_Clause]:
                 like = True
                 clause.manner.append(word)
             continue
-        found = _verb_at(words, at, clause, lexicon)
+        found = _verb_at(words, at, clause, verbs, lexicon)
         if found is None:
             followed = at + 1 < len(words) and words[at + 1] in lexicon.motions
             if followed and "from" not in clause.words[-3:] and lexicon.forms.get(word, ("", ""))[1] in ("ing", "past"):
                 clause.hint = lexicon.forms[word][0]
             (clause.words if clause.verb else clause.before).append(word)
             continue
+        verbs.add(at)
         if clause.verb:
             clauses.append(clause)
             clause = _next_clause(clause, found[1], lexicon)
@@ -457,13 +462,13 @@ def _direction(words: Sequence[str], taken: Iterable[int], action: str, lexicon:
         following = words[at + 1] if at + 1 < len(words) else ""
         name = lexicon.directions.get(word, "")
         if word == "back" and action not in ("walk", "run", "jog", "return", "sprint", "look", "touch", "scratch"):
-            if action not in _UPRIGHT and action not in ARMS and following != "of":
+            if action not in _UPRIGHT | {"climb_stairs"} and action not in ARMS and following != "of":
                 name = "around" if action == "turn" else "backward"
         elif word == "around" and action in ("turn", "look"):
             name = "around"
-        elif word == "straight" and action in ARMS | {"extend", "stand", "look"}:
+        elif word == "straight" and action not in LOCOMOTION:
             name = ""
-        elif word in ("up", "down") and (action in _UPRIGHT or action in LOCOMOTION - {"climb", "climb_stairs", "jump"}):
+        elif name in ("up", "down") and (action in _UPRIGHT or action in LOCOMOTION - {"climb", "climb_stairs", "jump"}):
             name = ""
         elif word in ("front", "straight") and following in lexicon.parts:
             name = ""
@@ -595,6 +600,13 @@ class _Reader:
                         clause.words.append("passive")
                     carried = clause
                     continue
+            if clause.verb in ("remain", "stay", "keep") and not clause.words and following is not None:
+                if following.link == "" and following.form == "ing":
+                    carried = clause
+                    continue
+            if clause.link == "or" and clause.verb and out and out[-1].verb and not out[-1].words:
+                out[-1].words = clause.words  # runs or jogs in place
+                continue
             if clause.verb in ("make", "do") and clause.form == "ing" and clause.link == "" and out and not self._acts(clause):
                 out[-1].words += clause.words  # moves his arm making a circle
                 continue
@@ -735,7 +747,7 @@ class _Reader:
             entry = self._posture("held", limbs[0], rest)
             action = self._action(clause, *self._facts(clause))[0]
             strong = any(self.lexicon.forms.get(word, ("", ""))[1] == "past" for word in rest)
-            if entry is None or (action in ARMS and not strong):
+            if entry is None or (action in ARMS | LEGS and not strong):
                 continue
             del clause.words[at:]
             if not entry["held"]:
@@ -776,7 +788,7 @@ class _Reader:
                 return "stand_up", limbs
         if action == "get_up" and before in _LOW - {"lie_down", "kneel"}:
             return "stand_up", limbs
-        object_said = any(limb.role == "object" for limb in limbs if limb is not self.limb)
+        object_said = any(limb.part != (self.limb and self.limb.part) for limb in limbs)
         undone = self.lexicon.undone["down"].get("raise" if before == "wave" else before)
         if undone and self.limb and "down" in clause.words and not object_said:
             if clause.verb in ("come", "go", "set", "put", "bring", "place", "let", "lay"):
