@@ -46,8 +46,6 @@ _UPRIGHT = frozenset("stand_up get_up sit lie_down pick_up put_down kneel squat 
 """Actions that say up or down themselves."""
 _LOW = frozenset("sit squat crouch kneel lunge lie_down bend lean bow".split())
 """Actions after which one stands up again."""
-_MOVED = frozenset("raise lower extend spread cross swing rotate_arm stretch raise_leg lower_leg raise_knee".split())
-"""Actions of limbs that go on with another limb: "raises the left arm, right arm up"."""
 _COURSE = frozenset("i direction directions path line trajectory pace speed shape rate while moment seconds time".split())
 _SAID_AFTER_VERBS = frozenset("up down away it them something".split())
 _WHOLE = LOCOMOTION | WHOLE_BODY
@@ -380,6 +378,9 @@ def _clauses_of(words: list[str]) -> list[_Clause]:
             (clause.words if clause.verb else clause.before).append(word)
             continue
         verbs.add(at)
+        if not clause.verb and clauses and found[1] == "ing" and clause.before[-1:] and clause.before[-1] in lexicon.directions:
+            clauses.append(clause)  # then back to the left, finishing in the middle
+            clause = _Clause("")
         if clause.verb:
             clauses.append(clause)
             clause = _next_clause(clause, found[1], lexicon)
@@ -467,6 +468,8 @@ def _direction(words: Sequence[str], taken: Iterable[int], action: str, lexicon:
         elif word == "around" and action in ("turn", "look"):
             name = "around"
         elif word == "straight" and action not in LOCOMOTION:
+            name = ""
+        elif word == "up" and following == "to" and action in ARMS:
             name = ""
         elif name in ("up", "down") and (action in _UPRIGHT or action in LOCOMOTION - {"climb", "climb_stairs", "jump"}):
             name = ""
@@ -685,7 +688,7 @@ class _Reader:
                     return lexicon.nouns[word], ""
         if clause.hint and verb in lexicon.helpers | {"move", "return", "get_up", "swing", "motion"}:
             rules = lexicon.rules.get(clause.hint, [])
-            if verb != "return" and rules and rules[-1].action:
+            if verb != "return" and rules and rules[-1].action and rules[-1].action not in HEAD:
                 action = rules[-1].action
                 if action == "stand" and verb in ("go", "get", "come"):
                     action = "stand_up"
@@ -724,7 +727,9 @@ class _Reader:
         lexicon = self.lexicon
         words = clause.all_words
         if "again" in words and not clause.verb and all(w in ("again", "back", "the", "and") for w in words):
-            return [self.event] if self.event else []
+            turned_back = "back" in words and self.event and self.event.direction in ("left", "right")
+            if not turned_back:
+                return [self.event] if self.event else []
         held = self._held_apart(clause)
         own = self._own_event(clause)
         if own is None:
@@ -786,7 +791,7 @@ class _Reader:
         if action == "stand" and clause.verb == "stand" and clause.form in ("third", "past") and "still" not in clause.words:
             if before in _LOW:
                 return "stand_up", limbs
-        if action == "get_up" and before in _LOW - {"lie_down", "kneel"}:
+        if action == "get_up" and before in _LOW - {"lie_down", "kneel", "lunge"}:
             return "stand_up", limbs
         object_said = any(limb.part != (self.limb and self.limb.part) for limb in limbs)
         undone = self.lexicon.undone["down"].get("raise" if before == "wave" else before)
@@ -810,6 +815,8 @@ class _Reader:
         taken = taken | {at + len(clause.before) for at in _limbs(clause.words, "object", lexicon)[1]}
         limb = self._acting(action, limbs)
         direction = direction or _direction(words, taken, action, lexicon)
+        if action == "put_hands" or (action == "raise" and clause.verb in ("hold", "have", "keep", "be")):
+            direction = ""
         count = _count(words, clause.verb, lexicon)
         if count is None and action == "step" and clause.verb in lexicon.helpers:
             at = next((at for at, word in enumerate(words) if word == "step"), 0)
@@ -819,8 +826,9 @@ class _Reader:
             self.moving = clause.verb
         if action == "clap":
             limb = None
-        if action == "look" and limb and limb.part == "shoulder":
-            direction, limb = direction or limb.side, None
+        shoulder = next((limb for limb in limbs if limb.part == "shoulder"), None)
+        if action == "look" and shoulder:
+            direction, limb = direction or shoulder.side, None
         side = limb.side if limb else ""
         if not side and any(word in ("alternately", "alternating", "alternatingly") for word in words):
             side = "alternate"
@@ -870,7 +878,7 @@ class _Reader:
             if arms and self.event.part in ("", "face") and self.event.action not in ARMS | {"kick", "raise_leg"}:
                 entry = self._posture("held", limbs[0], words)
                 return self._limb_event(entry["held"], limbs[0], words, taken) if entry and entry["held"] else None
-            if arms and turned and self.event.action not in _MOVED:
+            if arms and turned and self.event.action not in ("swing", "rotate_arm", "stretch"):
                 entry = self._posture("moved", limbs[0], words)
                 if entry and entry["moved"]:
                     return self._limb_event(entry["moved"], limbs[0], words, taken)
