@@ -38,7 +38,7 @@ _PARTICLES = frozenset(
 _SHY = frozenset(
     "back close open clean slow dry empty light set rest box text model film water plant iron nail saw dust fire hook "
     "block cut paddle type drum mix time step place film play cross fold cook shift double end show motion help use"
-    " change break exercise work practice wind speed press lower pose stalk hold fight ride drive".split()
+    " change steady idle break exercise work practice wind speed press lower pose stalk hold fight ride drive".split()
 )
 """Verbs that after a bare "and" are rather something else."""
 _WAYS = frozenset("side left right forward forwards backward backwards straight front back down up".split())
@@ -48,6 +48,8 @@ _LOW = frozenset("sit squat crouch kneel lunge lie_down bend lean bow".split())
 """Actions after which one stands up again."""
 _COURSE = frozenset("i direction directions path line trajectory pace speed shape rate while moment seconds time".split())
 _SAID_AFTER_VERBS = frozenset("up down away it them something".split())
+_VAGUE = frozenset("pretend shift practice act imitate mimic perform demonstrate motion exercise".split())
+"""Verbs that are an event only where nothing else is."""
 _WHOLE = LOCOMOTION | WHOLE_BODY
 _KINDS = {"arms": ("hand", "arm", "elbow", "finger"), "legs": ("leg", "foot", "knee")}
 
@@ -241,11 +243,15 @@ def _number(word: str, lexicon: _Lexicon) -> int | None:
 
 def _in_noun_phrase(words: Sequence[str], at: int, lexicon: _Lexicon) -> bool:
     """Whether an article, a number or an owner opens a run of adjectives that ends here: a big slow step."""
+    end = at - 1
     at -= 1
     passed = False
     while at >= 0 and (words[at] in lexicon.adjectives or _number(words[at], lexicon) is not None):
         passed = passed or words[at] in ("several",) or _number(words[at], lexicon) is not None
         at -= 1
+    to = at > 0 and words[at - 1] in ("to", "towards", "toward", "on", "from")
+    if to and at + 1 == end and words[end] in ("left", "right", "side"):
+        return False  # to the left jumps
     return passed or (at >= 0 and words[at] in lexicon.determiners and words[at] not in ("that", "both"))
 
 
@@ -357,9 +363,10 @@ def _clauses_of(words: list[str]) -> list[_Clause]:
             clauses.append(clause)
             clause = _Clause(link, opens=link == ".")
             continue
-        if like:
+        if like and word not in ("by", "with", "using"):
             clause.manner.append(word)
             continue
+        like = False
         if word == "like":
             following = words[at + 1] if at + 1 < len(words) else ""
             form = lexicon.forms.get(following, ("", ""))[1]
@@ -537,10 +544,11 @@ class _Reader:
         self.event: Event | None = None
         self.joined = False  # the last event joined the step before it
         self.limb: _Limb | None = None
-        self.moving = ""  # the last verb of locomotion
+        self.moving = "walk"  # the last verb of locomotion
         self.placed: _Clause | None = None
 
     def read(self, clauses: list[_Clause]) -> list[list[Event]]:
+        vague = next((clause.verb for clause in clauses if clause.verb in _VAGUE), "")
         clauses = self._whole(clauses)
         later: list[Event] = []  # "before X" at the opening of a sentence waits for its main clause
         opening = ""
@@ -581,6 +589,8 @@ class _Reader:
             for event in events:
                 self._place(event, clause)
         self.steps += [[event] for event in later]
+        if not self.steps:
+            return [[Event(f"other:{vague}")]] if vague else []
         return self.steps
 
     def _whole(self, clauses: list[_Clause]) -> list[_Clause]:
@@ -593,13 +603,15 @@ class _Reader:
                 clause.link = carried.link if clause.link in ("", "to", "by", ",", "who", "with") else clause.link
                 clause.opens = clause.opens or carried.opens
                 clause.hint = clause.hint or carried.hint
+                if carried.verb != "be" and carried.form != "ing" and carried.verb:
+                    clause.form = carried.form  # "starts walking" is as finite as "walks"
                 carried = None
             following = clauses[at + 1] if at + 1 < len(clauses) else None
             if clause.verb in self.lexicon.helpers and following is not None and following.verb:
                 if following.link in ("", "to", "by", "with") and not self._acts(clause):
                     if clause.verb in ("use", "utilize"):
                         clause.before, clause.words = [*clause.before, "with", *clause.words], []
-                    if clause.verb == "be" and following.form == "past":
+                    if clause.verb in ("be", "get") and following.form == "past":
                         clause.words.append("passive")
                     carried = clause
                     continue
@@ -696,7 +708,7 @@ class _Reader:
         objects = [limb for limb in limbs if limb.role in ("object", "subject")]
         if not objects and not thing:
             objects = [limb for limb in limbs if limb.role == "with"]
-        said = frozenset(clause.all_words)
+        said = frozenset(words) | frozenset(clause.before) - {"it", "them"}
         for rule in lexicon.rules.get(verb, ()):
             if rule.parts and not (objects and objects[0].part in rule.parts):
                 continue
