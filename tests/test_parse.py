@@ -144,13 +144,21 @@ def test_mirrored_words_give_the_mirrored_program() -> None:
     other |= {"diagonal_left": "diagonal_right", "diagonal_right": "diagonal_left"}
     labelled = json.loads(LABELLED.read_text(encoding="utf-8"))
     for row in labelled["dev"] + labelled["test"]:
-        if any(word in row["caption"] for word in ("left and right", "right and left", "left to", "right to", "hand side")):
+        if any(
+            word in row["caption"] for word in ("left and right", "right and left", "left to", "right to", "hand side")
+        ):
             continue
         mirrored = [
-            [{k: other.get(v, v) if k in ("side", "direction") else v for k, v in event.items() if k != "style"} for event in step]
+            [
+                {k: other.get(v, v) if k in ("side", "direction") else v for k, v in event.items() if k != "style"}
+                for event in step
+            ]
             for step in read(row["caption"])
         ]
-        again = [[{k: v for k, v in event.items() if k != "style"} for event in step] for step in read(mirror_caption(row["caption"]))]
+        again = [
+            [{k: v for k, v in event.items() if k != "style"} for event in step]
+            for step in read(mirror_caption(row["caption"]))
+        ]
         assert again == mirrored, row["caption"]
 
 

@@ -13,7 +13,10 @@ from kinalign.events.program import ACTIONS, DIRECTIONS, MAX_COUNT, PARTS, SIDES
 def test_a_program_survives_json() -> None:
     program = EventProgram(
         (
-            (Event("walk", direction="forward", style="slowly"), Event("wave", side="left", count="several", part="hand")),
+            (
+                Event("walk", direction="forward", style="slowly"),
+                Event("wave", side="left", count="several", part="hand"),
+            ),
             (Event("kick", side="right", count=2, part="foot"),),
             (Event("other:sneeze"),),
         )
@@ -60,7 +63,9 @@ def test_an_event_that_cannot_be_is_refused(values: Any) -> None:
         Event.from_json(values)
 
 
-@pytest.mark.parametrize("steps", [[], [[]], ["walk"], {"action": "walk"}, "no json", "[", None, [[{"action": "walk"}], []]])
+@pytest.mark.parametrize(
+    "steps", [[], [[]], ["walk"], {"action": "walk"}, "no json", "[", None, [[{"action": "walk"}], []]]
+)
 def test_a_program_that_cannot_be_is_refused(steps: Any) -> None:
     with pytest.raises(ProgramError):
         EventProgram.from_json(steps)

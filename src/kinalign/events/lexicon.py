@@ -90,6 +90,10 @@ class Lexicon:
             if meant:
                 verb, form = meant.split()
                 self.forms[word] = (verb, form)
+        self.no_objects = (
+            PARTICLES | self.determiners | self.adjectives | self.styles | frozenset(self.directions) | self.motions
+            | (self.subjects - {"it"}) | frozenset(self.nouns) | self.counted | frozenset(self.numbers)
+        )  # fmt: skip
         self.known = (
             self.subjects | self.determiners | self.adjectives | self.prepositions | self.motions | self.styles
             | self.no_styles | self.auxiliaries | frozenset(self.nouns) | frozenset(self.parts) | self.counted

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from kinalign.errors import PromptError
 from kinalign.events.clauses import Clause, clauses_of, in_noun_phrase, is_adverb, number_of, words_of
-from kinalign.events.lexicon import KINDS, PARTICLES, Lexicon, load_lexicon
+from kinalign.events.lexicon import KINDS, Lexicon, load_lexicon
 from kinalign.events.program import ARMS, HEAD, LEGS, LOCOMOTION, MAX_COUNT, WHOLE_BODY, Count, Event, EventProgram
 
 MAX_LENGTH = 2000
@@ -25,8 +25,12 @@ _UPRIGHT = frozenset("stand_up get_up sit lie_down pick_up put_down kneel squat 
 _LOW = frozenset("sit squat crouch kneel lunge lie_down bend lean bow".split())
 """Actions after which one stands up again."""
 _COURSE = frozenset(
-    "i direction directions path line trajectory pace speed shape rate while moment seconds time".split()
+    "i direction directions path line trajectory pace speed shape rate while moment seconds time back_and_forth "
+    "up_and_down across air side same as more".split()
 )
+"""Nouns and other words that are never what something is done to."""
+_SHARING = frozenset("raise lower lift extend spread rotate".split())
+"""Verbs that share the limb of the verb after them."""
 _VAGUE = frozenset("pretend shift practice act imitate mimic perform demonstrate motion exercise".split())
 """Verbs that are an event only where nothing else is."""
 _WHOLE = LOCOMOTION | WHOLE_BODY
@@ -89,16 +93,11 @@ def _limbs(words: Sequence[str], role: str, lexicon: Lexicon) -> tuple[list[_Lim
 
 def _thing(words: Sequence[str], lexicon: Lexicon) -> str:
     """The object that is no part of the body: "something" in "lifts something up"; empty where there is none."""
+    passed = lexicon.no_objects | _COURSE
     for word in words:
         if word in lexicon.prepositions or word == "in_front" or word in lexicon.parts:
             return ""
-        passed = (
-            word in PARTICLES or word in lexicon.determiners or word in lexicon.adjectives or word in lexicon.styles
-            or word in lexicon.directions or word in lexicon.subjects - {"it"} or word in lexicon.nouns
-            or word in lexicon.counted or word in lexicon.motions or word in _COURSE or word in lexicon.numbers or word.isdigit() or is_adverb(word)
-            or word in ("back_and_forth", "up_and_down", "across", "air", "side", "same", "as", "more", "across")
-        )  # fmt: skip
-        if not passed:
+        if word not in passed and not word.isdigit() and not is_adverb(word):
             return word
     return ""
 
@@ -176,6 +175,13 @@ def _adds_nothing(event: Event, other: Event) -> bool:
     return all(getattr(other, name) == value for name, value in said.items())
 
 
+def _goes_on(clause: Clause, form: str) -> bool:
+    """Whether a clause still belongs to one that is not done, whose verb has this form."""
+    if clause.form == form:
+        return clause.link in ("and", "or", "to", "", ",")
+    return clause.form in ("", "base") and clause.link in ("or", "to", "")
+
+
 class _Reader:
     """Turns clauses into steps, and remembers what "it", "again" and "then left" point back to."""
 
@@ -204,9 +210,8 @@ class _Reader:
                 if clause.link == "as_if" and clause.form:
                     self._as_if(clause)
                 continue
-            if dropped and clause.link in ("and", "or", "to", "", ",") and clause.form in (dropped, "", "base"):
-                if clause.form == dropped or clause.link in ("to", "or", ""):
-                    continue
+            if dropped and _goes_on(clause, dropped):
+                continue
             dropped = ""
             if clause.form == "ing" and clause.link == "" and self.last and self.last.verb in ("stop", "halt", "pause"):
                 continue
@@ -250,18 +255,13 @@ class _Reader:
                     clause.form = carried.form  # "starts walking" is as finite as "walks"
                 carried = None
             following = clauses[at + 1] if at + 1 < len(clauses) else None
-            if clause.verb in self.lexicon.helpers and following is not None and following.verb:
-                if following.link in ("", "to", "by", "with") and not self._acts(clause):
-                    if clause.verb in ("use", "utilize"):
-                        clause.before, clause.words = [*clause.before, "with", *clause.words], []
-                    if clause.verb in ("be", "get") and following.form == "past":
-                        clause.words.append("passive")
-                    carried = clause
-                    continue
-            if clause.verb in ("remain", "stay", "keep") and not clause.words and following is not None:
-                if following.link == "" and following.form == "ing":
-                    carried = clause
-                    continue
+            if following is not None and self._helps(clause, following):
+                if clause.verb in ("use", "utilize"):
+                    clause.before, clause.words = [*clause.before, "with", *clause.words], []
+                if clause.verb in ("be", "get") and following.form == "past":
+                    clause.words.append("passive")
+                carried = clause
+                continue
             if clause.link == "or" and clause.verb and out and out[-1].verb and not out[-1].words:
                 out[-1].words = clause.words  # runs or jogs in place
                 continue
@@ -274,13 +274,11 @@ class _Reader:
             ):
                 out[-1].words += clause.words  # moves his arm making a circle
                 continue
-            if following is not None and following.verb and following.link == "then" and not following.before:
-                if not clause.verb and self._is_subject(clause.before):
-                    clause.link, carried = "then", clause
-                    continue
-            if clause.verb in ("raise", "lower", "lift", "extend", "spread", "rotate") and not clause.words:
-                if following is not None and following.link in ("and", "or"):  # raises and lowers his arms
-                    clause.words = list(following.words)
+            if following is not None and self._is_subject(clause, following):
+                clause.link, carried = "then", clause
+                continue
+            if clause.verb in _SHARING and not clause.words and following and following.link in ("and", "or"):
+                clause.words = list(following.words)  # raises and lowers his arms
             if not clause.verb and self._is_loose(clause, out[-1] if out else None):
                 if out and not clause.opens and clause.link in ("and", "or", ","):
                     out[-1].words += ["and", *clause.before]
@@ -295,6 +293,14 @@ class _Reader:
         if carried is not None:
             out.append(carried)
         return out
+
+    def _helps(self, clause: Clause, following: Clause) -> bool:
+        """Whether a clause only helps the verb that follows: "starts to walk", "is walking", "stays standing"."""
+        if clause.verb in ("remain", "stay", "keep") and not clause.words:
+            return following.link == "" and following.form == "ing"
+        if clause.verb not in self.lexicon.helpers or not following.verb:
+            return False
+        return following.link in ("", "to", "by", "with") and not self._acts(clause)
 
     def _is_loose(self, clause: Clause, last: Clause | None) -> bool:
         """Whether words without a verb say nothing of their own: "a person", "and a box", "slowly"."""
@@ -319,9 +325,11 @@ class _Reader:
             return False
         return _count(words, "", self.lexicon) is None or not new
 
-    def _is_subject(self, words: Sequence[str]) -> bool:
-        """Whether these words are no more than "the arms", cut from their verb by "then"."""
-        own = self.lexicon.parts.keys() | self.lexicon.determiners | {"left", "right"}
+    def _is_subject(self, clause: Clause, following: Clause) -> bool:
+        """Whether a clause is no more than "the arms", cut from their verb by "then"."""
+        if clause.verb or not following.verb or following.link != "then" or following.before:
+            return False
+        words, own = clause.before, self.lexicon.parts.keys() | self.lexicon.determiners | {"left", "right"}
         return words[-1] in self.lexicon.parts and all(word in own for word in words)
 
     def _acts(self, clause: Clause) -> bool:
@@ -429,14 +437,12 @@ class _Reader:
         return Event(action, limb.side, direction, None, limb.part)
 
     def _own_event(self, clause: Clause) -> Event | None:
-        lexicon = self.lexicon
         if not clause.verb:
             return self._elliptic(clause)
         limbs, thing = self._facts(clause)
-        if thing in ("it", "them", "that") or (not thing and "them" in clause.words):
-            if self.limb is not None and not any(limb.role == "object" for limb in limbs):
-                limbs = [replace(self.limb, role="object"), *limbs]
-                thing = ""
+        it = thing in ("it", "them", "that") or (not thing and "them" in clause.words)
+        if it and self.limb is not None and not any(limb.role == "object" for limb in limbs):
+            limbs, thing = [replace(self.limb, role="object"), *limbs], ""
         action, direction = self._action(clause, limbs, thing)
         if not action and clause.verb in ("continue", "resume", "begin", "start") and self.moving and clause.words:
             clause.verb = self.moving
@@ -454,19 +460,17 @@ class _Reader:
             and clause.verb == "stand"
             and clause.form in ("third", "past")
             and "still" not in clause.words
-        ):
-            if before in _LOW:
-                return "stand_up", limbs
+        ) and before in _LOW:
+            return "stand_up", limbs
         if action == "get_up" and before in _LOW - {"lie_down", "kneel", "lunge"}:
             return "stand_up", limbs
         object_said = any(limb.part != (self.limb and self.limb.part) for limb in limbs)
         undone = self.lexicon.undone["down"].get("raise" if before == "wave" else before)
-        if undone and self.limb and "down" in clause.words and not object_said:
-            if clause.verb in ("come", "go", "set", "put", "bring", "place", "let", "lay"):
-                return undone, [replace(self.limb, role="object")]
-        if action == "put_hands" and clause.verb in ("put", "place"):
-            if not self._on_body(limbs, clause.words):
-                return "touch", [replace(limb, role="with") for limb in limbs]
+        down = "down" in clause.words and clause.verb in ("come", "go", "set", "put", "bring", "place", "let", "lay")
+        if down and undone and self.limb and not object_said:
+            return undone, [replace(self.limb, role="object")]
+        if action == "put_hands" and clause.verb in ("put", "place") and not self._on_body(limbs, clause.words):
+            return "touch", [replace(limb, role="with") for limb in limbs]
         return action, limbs
 
     @staticmethod
@@ -533,7 +537,7 @@ class _Reader:
         if named:
             whole = replace(clause, verb="do", words=words, before=[])
             return self._made(whole, lexicon.nouns[named], lexicon.implied.get(named, ""), limbs)
-        if self.last is not None and self.event is not None and not (clause.link == "while"):
+        if self.last is not None and self.event is not None and clause.link != "while":
             direction = _direction(words, taken, self.event.action, lexicon)
             turned = "down" if "down" in words else "up" if "up" in words else ""
             undone = lexicon.undone.get(turned, {}).get(self.event.action)
@@ -605,12 +609,10 @@ class _Reader:
         if not self.steps or self.event is None:
             return
         action = self._action(clause, *self._facts(clause))[0]
-        if action and self.event.action in ("other:move", "swing", "gesture", "other:act") and self.event.part:
-            if action in ARMS | {"swim", "dance"} or (
-                action.startswith("other:") and self.event.action == "other:move"
-            ):
-                self.event = replace(self.event, action=action)
-                self.steps[-1][-1] = self.event
+        known = action in ARMS | {"swim", "dance"} or (action and self.event.action == "other:move")
+        if known and self.event.part and self.event.action in ("other:move", "swing", "gesture"):
+            self.event = replace(self.event, action=action)
+            self.steps[-1][-1] = self.event
 
     def _place(self, event: Event, clause: Clause, *, together: bool | None = None) -> None:
         """Puts an event into the step before, into one of its own, or ahead of the last."""
