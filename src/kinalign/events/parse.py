@@ -518,7 +518,7 @@ class _Reader:
             return objects[0]
         if action in self.lexicon.targeted:
             return tools[0] if tools else (replace(objects[0], side="", role="place") if objects else None)
-        return (objects or tools or [None])[0]
+        return next(iter(objects + tools), None)
 
     def _bears(self, action: str, limb: _Limb) -> bool:
         """Whether a limb is what an action of the whole body is done with: hops on the left foot."""
