@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from kinalign.english import inflect
 from kinalign.events.lexicon import Lexicon, load_lexicon
+from kinalign.events.program import ARMS
 
 _TOKEN = re.compile(r"[a-z_]+|\d+|[.;,:!?()/]")
 _STOPS = frozenset(".;:!?")
@@ -145,7 +146,10 @@ def _verb_at(
             or last in ("in", "with", "of", "for", "by", "on", "into", "or")
         ):
             return None
-        if noun and helper and last in lexicon.adjectives:
+        opener = at - 1
+        while opener > 0 and words[opener] in lexicon.adjectives:
+            opener -= 1
+        if noun and last in lexicon.adjectives and (helper or words[opener] in ("in", "with", "of", "into", "for")):
             return None
         return verb, form
     if last == "to" or last in lexicon.auxiliaries or last == "not":
@@ -163,7 +167,7 @@ def _unknown_verb(word: str, last: str, clause: Clause, lexicon: Lexicon) -> tup
     if clause.verb and clause.verb not in lexicon.helpers:
         return None
     helped = clause.verb in lexicon.helpers and word.endswith("ing") and not clause.words
-    if not (last in lexicon.subjects or helped or (last in ("", "then") and len(word) > 5)):
+    if not (last in lexicon.subjects or helped or (last in ("", "then", "before", "after", "while") and len(word) > 5)):
         return None
     if word in lexicon.known or len(word) < 5 or not word.isalpha():
         return None
@@ -179,7 +183,7 @@ def _unknown_verb(word: str, last: str, clause: Clause, lexicon: Lexicon) -> tup
                          stem[:-1] + "y"):  # fmt: skip
                 if (
                     len(base) > 2
-                    and not re.search(r"[cv]$|[^aeiourl]l$", base)
+                    and not re.search(r"[cv]$|is$|[^aeiourl]l$|([bdgmnprt])\1$", base)
                     and getattr(inflect(base), form) == word
                 ):
                     return f"other:{base}", form
@@ -255,7 +259,8 @@ def _next_clause(clause: Clause, form: str, lexicon: Lexicon) -> Clause:
     start = len(words)
     while start and (words[start - 1] in lexicon.parts or words[start - 1] in ("left", "right", "his", "her", "their")):
         start -= 1
-    if form == "ing" and start and words[start - 1] == "with":  # with their arms swinging
+    tool = lexicon.action_of(clause.verb) in ARMS
+    if form == "ing" and start and words[start - 1] == "with" and not tool:  # with their arms swinging
         own = words[start:]
         del words[start - 1 :]
         return Clause("with", before=own)

@@ -100,6 +100,11 @@ class Lexicon:
             | frozenset(self.directions) | frozenset(self.numbers) | PARTICLES | words("things")
         )  # fmt: skip
 
+    def action_of(self, verb: str) -> str:
+        """What a verb means where nothing else is said; empty for a helper and an unknown verb."""
+        rules = self.rules.get(verb)
+        return rules[-1].action if rules else ""
+
 
 def _rules_of(rules: str | list[dict[str, Any]]) -> list[Rule]:
     if isinstance(rules, str):
