@@ -17,7 +17,7 @@ from kinalign.events.program import Event
 
 LABELLED = Path(__file__).with_name("labelled_captions.json")
 MEASURED: dict[str, float] = {}
-FIELDS = ("side", "direction", "count", "part")
+FIELDS = ("side", "direction", "count", "part", "style")
 Steps = list[list[dict[str, Any]]]
 
 

@@ -53,8 +53,8 @@ def test_order_is_said_so_that_it_is_read_again() -> None:
     ways = ["forward", "backward", "left", "right", "clockwise", "in_place", "circle"]
     pool = [Event(action, direction=way) for action in ("walk", "run", "jog") for way in ways]
     pool += [Event(action, count=count) for action in ("jump", "squat", "clap") for count in (None, 2, 5)]
-    pool += [Event(action, side=side, part=part) for action, part in (("wave", "hand"), ("kick", "leg"), ("raise", "arm"))
-             for side in ("left", "right", "both")]  # fmt: skip
+    limbs = (("wave", "hand"), ("kick", "leg"), ("raise", "arm"))
+    pool += [Event(action, side=side, part=part) for action, part in limbs for side in ("left", "right", "both")]
     pool += [Event("turn", direction=way) for way in ("left", "right", "around")]
     for seed in range(400):
         steps = [(event,) for event in rng.sample(pool, rng.randint(1, 5))]

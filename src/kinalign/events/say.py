@@ -40,21 +40,13 @@ def say(program: EventProgram, seed: int = 0) -> str:
     action needs and the program does not name is named: "raises a hand".
 
     >>> say(EventProgram(((Event("walk", direction="forward"),), (Event("kick", side="right", count=2),))), seed=3)
-    'someone walks forward and then does two kicks with their right leg.'
+    'The person strolls forwards. Then, they kick with their right leg two times.'
     """
     rng = random.Random(seed)
     subject = _Subject(*rng.choice(_phrases()["subjects"]).split("|"))
     steps = program.steps
-    if len(steps) == 2 and rng.random() < 0.4:
-        first, second = steps
-        if rng.random() < 0.5:
-            text = f"{_sentence(first, subject, rng)} before {_in_ing(second, subject, rng)}"
-        else:
-            after = f"after {_in_ing(first, subject, rng)}, " if len(first) == 1 else ""
-            text = after + _sentence(second, subject, rng) if after else _chain(steps, subject, rng)
-    else:
-        text = _chain(steps, subject, rng)
-    return text + "."
+    text = _in_one(steps, subject, rng) if len(steps) == 2 and rng.random() < 0.4 else _chain(steps, subject, rng)
+    return ". ".join(sentence[0].upper() + sentence[1:] for sentence in text.split(". ")) + "."
 
 
 def wordings(program: EventProgram, number: int, seed: int = 0) -> list[str]:
@@ -73,6 +65,14 @@ def _phrases() -> dict[str, Any]:
     return phrases
 
 
+def _in_one(steps: tuple[tuple[Event, ...], ...], subject: _Subject, rng: random.Random) -> str:
+    """Two steps with before or after: "after waving, a man sits down"."""
+    first, second = steps
+    if len(first) == 1 and rng.random() < 0.5:
+        return f"after {_in_ing(first, subject, rng)}, {_sentence(second, subject, rng)}"
+    return f"{_sentence(first, subject, rng)} before {_in_ing(second, subject, rng)}"
+
+
 def _chain(steps: tuple[tuple[Event, ...], ...], subject: _Subject, rng: random.Random) -> str:
     """Step after step: "..., then ... and then ...", in one sentence or several."""
     text = rng.choice(["", "", "first, " if len(steps) > 1 else ""]) + _sentence(steps[0], subject, rng)
@@ -81,19 +81,24 @@ def _chain(steps: tuple[tuple[Event, ...], ...], subject: _Subject, rng: random.
         last = number == len(steps)
         if apart or (number > 4 and number % 3 == 2):
             opening = rng.choice(["finally", "at last"] if last and number > 2 else ["then", "after that", "next"])
-            name = "they" if subject.pronoun == "they" else subject.pronoun
-            text += f". {opening}, {name} {_finite(step, subject, rng, plural=name == 'they')}"
+            text += f". {opening}, {_pronoun_sentence(step, subject, rng)}"
+            continue
+        link = rng.choice([", then ", " and then ", ", and then ", ", followed by ", ", after which "])
+        if link == ", followed by ":
+            text += link + _in_ing(step, subject, rng)
+        elif link == ", after which ":
+            text += link + _pronoun_sentence(step, subject, rng)
         else:
-            link = rng.choice([", then ", " and then ", ", and then ", ", followed by "])
-            if link == ", followed by ":
-                text += link + _in_ing(step, subject, rng)
-            else:
-                text += link + _finite(step, subject, rng)
+            text += link + _finite(step, subject, rng)
     return text
 
 
 def _sentence(step: tuple[Event, ...], subject: _Subject, rng: random.Random) -> str:
     return f"{subject.name} {_finite(step, subject, rng)}"
+
+
+def _pronoun_sentence(step: tuple[Event, ...], subject: _Subject, rng: random.Random) -> str:
+    return f"{subject.pronoun} {_finite(step, subject, rng, plural=subject.pronoun == 'they')}"
 
 
 def _finite(step: tuple[Event, ...], subject: _Subject, rng: random.Random, *, plural: bool = False) -> str:
@@ -120,25 +125,24 @@ def _doing(event: Event, subject: _Subject, rng: random.Random) -> _Doing:
     phrases = _phrases()
     said = phrases["verbs"].get(event.action) or event.action.removeprefix("other:").replace("_", " ")
     verb, _, rest = rng.choice(said.split("|")).partition(" ")
+    count, style, ahead, limb = _times(event.count, rng), event.style, "", ""
     noun = phrases["nouns"].get(event.action)
-    count = _times(event.count, rng)
-    if noun and isinstance(event.count, int) and (event.action == "step" or rng.random() < 0.5):
+    steps = event.action == "step"
+    if noun and event.count is not None and (steps or (event.count != "several" and rng.random() < 0.5)):
         verb, one, many = noun.split("|")
-        rest, count = f"{_number(event.count)} {one if event.count == 1 else many}", ""
-    elif noun and event.count == "several" and event.action == "step":
-        verb, _, many = noun.split("|")
-        rest, count = f"{rng.choice(['several', 'a few'])} {many}", ""
-    limb = ""
+        number = rng.choice(["several", "a few"]) if event.count == "several" else _number(event.count)
+        adjective = style if style in phrases["adjectives"].split() else ""
+        rest = " ".join(filter(None, (number, adjective, one if event.count == 1 else many)))
+        count, style = "", "" if adjective else style
     if "%" in rest.replace("%%", ""):
         rest = _with_limb(rest, event, subject)
     elif event.side or event.part:
         limb = "with " + _limb(event.side, event.part or _usual_part(event.action), subject)
-    way = _way(event, rng).replace("%%", subject.own)
-    ahead, style = "", event.style
     if style.endswith("ly") and " " not in style and rng.random() < 0.5:
         ahead, style = style, ""
-    around = [way, limb, count] if rng.random() < 0.6 else [way, count, limb]
-    return _Doing(ahead, verb, " ".join(filter(None, (rest.replace("%%", subject.own), *around, style))))
+    way = _way(event, rng)
+    around = [rest, way, limb, count, style] if rng.random() < 0.6 else [rest, way, count, limb, style]
+    return _Doing(ahead, verb, " ".join(filter(None, around)).replace("%%", subject.own))
 
 
 def _with_limb(rest: str, event: Event, subject: _Subject) -> str:
