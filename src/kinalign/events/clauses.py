@@ -11,7 +11,7 @@ from kinalign.english import inflect
 from kinalign.events.lexicon import Lexicon, load_lexicon
 from kinalign.events.program import ARMS
 
-_TOKEN = re.compile(r"[a-z_]+|\d+|[.;,:!?()/]")
+_TOKEN = re.compile(r"[a-z_]+|\d+|[.;,:!?()]")
 _STOPS = frozenset(".;:!?")
 _LINKS = frozenset("then and while before after earlier or not as_if".split())
 _STRENGTH = {link: rank for rank, link in enumerate(", and or . then earlier while before after as_if not".split())}
@@ -46,7 +46,7 @@ class Clause:
 def words_of(text: str) -> list[str]:
     """Small letters and stops, with typos mended and what belongs together as one word."""
     lexicon = load_lexicon()
-    text = unicodedata.normalize("NFKD", text.lower()).replace("\u2019", "'").replace("&", " and ")
+    text = unicodedata.normalize("NFKD", text.lower()).replace("\u2019", "'").replace("&", " and ").replace("/", " or ")
     text = re.sub(r"\bit's (?=(?:left|right|arms?|hands?|legs?|feet|foot|head|knees?|body|elbows?)\b)", "its ", text)
     text = re.sub(r"-like\b", "", text)
     text = re.sub(r"n't\b|\bcannot\b", " not ", text)
@@ -135,7 +135,7 @@ def _verb_at(
         return verb, form
     if last == "the" and form == "third" and len(clause.words) > 1:  # a slip of "then": forward the turns around
         named = word in lexicon.nouns or word in lexicon.counted
-        return (verb, form) if not named or following in ("around", "to", "left", "right") else None
+        return (verb, form) if not named or following in ("around", "to", "left", "right", "on") else None
     if in_noun_phrase(words, at, lexicon):
         return None
     direct = at > 0 and words[at - 1] == last and last in lexicon.forms
@@ -198,7 +198,7 @@ def clauses_of(words: list[str]) -> list[Clause]:
     verbs: set[int] = set()
     like = False  # within "like an old man"
     for at, word in enumerate(words):
-        if word in "()/":
+        if word in "()":
             continue
         if word in _LINKS or word in _STOPS or word == ",":
             like = False

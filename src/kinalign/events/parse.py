@@ -279,7 +279,7 @@ class _Reader:
             if following is not None and self._is_subject(clause, following):
                 clause.link, carried = "then", clause
                 continue
-            if clause.verb in _SHARING and not clause.words and following and following.link in ("and", "or"):
+            if clause.verb in _SHARING and not clause.words and following and following.link in ("and", "or", "then"):
                 clause.words = list(following.words)  # raises and lowers his arms
             if not clause.verb and self._is_loose(clause, out[-1] if out else None):
                 if out and not clause.opens and clause.link in ("and", "or", ","):
@@ -418,6 +418,12 @@ class _Reader:
 
     def _held_apart(self, clause: Clause) -> list[Event]:
         """Takes "with arms raised" out of a clause and gives it as an event of its own."""
+        if "with" in clause.before and clause.verb:
+            front = replace(clause, words=clause.before, before=[])
+            held = self._held_apart(front)
+            clause.before = front.words
+            if held:
+                return held
         for at, word in enumerate(clause.words):
             if word != "with":
                 continue
@@ -452,7 +458,10 @@ class _Reader:
         if it and self.limb is not None and not any(limb.role == "object" for limb in limbs):
             limbs, thing = [replace(self.limb, role="object"), *limbs], ""
         action, direction = self._action(clause, limbs, thing)
-        if not action and clause.verb in ("continue", "resume", "begin", "start") and self.moving and clause.words:
+        goes = clause.verb in ("continue", "resume") or (
+            clause.verb in ("begin", "start") and _direction(clause.words, (), "walk", self.lexicon)
+        )
+        if not action and goes and clause.words:
             clause.verb = self.moving
             action, direction = self._action(clause, limbs, thing)
         action, limbs = self._in_context(action, clause, limbs)
@@ -499,7 +508,8 @@ class _Reader:
         if count is None and action == "step" and clause.verb in lexicon.helpers:
             at = next((at for at, word in enumerate(words) if word == "step"), 0)
             count = 1 if at and in_noun_phrase(words, at, lexicon) else None
-        self.last, self.limb = clause, limb if limb and limb.role in ("object", "subject") else None
+        moved = limb is not None and (limb.role != "with" or not _thing(clause.words, lexicon))
+        self.last, self.limb = clause, limb if moved and limb and limb.role != "place" else None
         if action in LOCOMOTION:
             self.moving = clause.verb
         if action == "clap":
@@ -518,6 +528,8 @@ class _Reader:
             limbs = [limb for limb in limbs if self._bears(action, limb)]
         elif action in HEAD:
             limbs = [limb for limb in limbs if limb.part not in KINDS["arms"]]
+        elif action in LEGS:
+            limbs = [limb for limb in limbs if limb.part in KINDS["legs"]]
         tools = [limb for limb in limbs if limb.role in ("with", "subject")]
         objects = [limb for limb in limbs if limb.role == "object"]
         if action == "kick" and objects and objects[0].part in KINDS["legs"]:
@@ -556,13 +568,13 @@ class _Reader:
             if arms and self.event.part in ("", "face") and self.event.action not in ARMS | {"kick", "raise_leg"}:
                 entry = self._posture("held", limbs[0], words)
                 return self._limb_event(entry["held"], limbs[0], words, taken) if entry and entry["held"] else None
-            if arms and turned and self.event.action not in ("swing", "rotate_arm", "stretch"):
+            if arms and (turned or "out" in words) and self.event.action not in ("swing", "rotate_arm", "stretch"):
                 entry = self._posture("moved", limbs[0], words)
                 if entry and entry["moved"]:
                     return self._limb_event(entry["moved"], limbs[0], words, taken)
             if not direction and not limbs and "back" in words and self.event.direction in ("left", "right"):
                 return replace(self.event, direction={"left": "right", "right": "left"}[self.event.direction])
-            if direction or limbs or "back" in words:
+            if direction or limbs or "back" in words or "stairs" in words:
                 again = replace(clause, verb=self.last.verb, form=self.last.form, before=[], words=list(words))
                 if not any(limb.role == "object" for limb in limbs) and self.limb:
                     limbs = [replace(self.limb, role="object"), *limbs]
