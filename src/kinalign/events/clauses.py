@@ -22,6 +22,7 @@ _SHY = frozenset(
     " change steady idle break exercise work practice wind speed press lower pose stalk hold fight ride drive".split()
 )
 """Verbs that after a bare "and" are rather something else."""
+_TAKING = frozenset("take do make perform execute give use have complete".split())
 _SAID_AFTER_VERBS = frozenset("up down away it them something".split())
 
 
@@ -149,7 +150,8 @@ def _verb_at(
         opener = at - 1
         while opener > 0 and words[opener] in lexicon.adjectives:
             opener -= 1
-        if noun and last in lexicon.adjectives and (helper or words[opener] in ("in", "with", "of", "into", "for")):
+        inside = words[opener] in ("in", "with", "of", "into", "for")
+        if noun and last in lexicon.adjectives and (inside or clause.verb in _TAKING):
             return None
         return verb, form
     if last == "to" or last in lexicon.auxiliaries or last == "not":

@@ -195,6 +195,7 @@ class _Reader:
         self.limb: _Limb | None = None
         self.moving = "walk"  # the last verb of locomotion
         self.placed: Clause | None = None
+        self.down = False  # the body sits, kneels, squats or lies
 
     def read(self, clauses: list[Clause]) -> list[list[Event]]:
         vague = next((clause.verb for clause in clauses if clause.verb in _VAGUE), "")
@@ -472,12 +473,8 @@ class _Reader:
     def _in_context(self, action: str, clause: Clause, limbs: list[_Limb]) -> tuple[str, list[_Limb]]:
         """What the action is after what was done before: "stands" after "squats" is to stand up."""
         before = self.event.action if self.event else ""
-        if (
-            action == "stand"
-            and clause.verb == "stand"
-            and clause.form in ("third", "past")
-            and "still" not in clause.words
-        ) and before in _LOW:
+        stands = action == clause.verb == "stand" and clause.form in ("third", "past") and "still" not in clause.words
+        if stands and (before in _LOW or self.down):
             return "stand_up", limbs
         if action == "get_up" and before in _LOW - {"lie_down", "kneel", "lunge"}:
             return "stand_up", limbs
@@ -493,7 +490,9 @@ class _Reader:
     @staticmethod
     def _on_body(limbs: list[_Limb], words: Sequence[str]) -> bool:
         """Whether hands are put to the body or together, not to a thing."""
-        return len({(limb.part, limb.role) for limb in limbs}) > 1 or bool({"together", "back", "clasped"} & set(words))
+        return len({(limb.part, limb.role) for limb in limbs}) > 1 or bool(
+            {"together", "spine", "clasped"} & set(words)
+        )
 
     def _made(self, clause: Clause, action: str, direction: str, limbs: list[_Limb]) -> Event:
         lexicon = self.lexicon
@@ -652,6 +651,10 @@ class _Reader:
             self.steps[-1].append(event)
         else:
             self.steps.append([event])
+        if event.action in ("sit", "kneel", "squat", "crouch", "lie_down"):
+            self.down = True
+        elif event.action in LOCOMOTION - {"crawl"} or event.action in ("stand_up", "get_up"):
+            self.down = False
         self.joined = bool(together)
         self.event = event if not clause_event_before else self.event
         self.placed = clause
