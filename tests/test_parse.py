@@ -5,18 +5,32 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kinalign.data.mirror_text import mirror_caption
 from kinalign.errors import PromptError
 from kinalign.events.parse import MAX_LENGTH, parse
 from kinalign.events.program import Event
 
 LABELLED = Path(__file__).with_name("labelled_captions.json")
-MEASURED: dict[str, float] = {}
+MEASURED = {
+    "events": 0.856,
+    "order": 0.942,
+    "side": 0.970,
+    "direction": 0.922,
+    "count": 0.985,
+    "counts_said": 0.769,
+    "part": 0.959,
+    "style": 0.727,
+    "exact": 0.560,
+    "exact_with_part": 0.555,
+}
+"""Of the 200 captions called "test" (on the 100 called "dev": events 0.976, order 0.952, count 1, exact 0.83)."""
 FIELDS = ("side", "direction", "count", "part", "style")
 Steps = list[list[dict[str, Any]]]
 
@@ -87,7 +101,7 @@ def test_the_accuracy_on_captions_labelled_by_hand_stays_what_it_is() -> None:
     assert len(labelled["dev"]) == 100 and len(labelled["test"]) == 200
     measured = measure(labelled["test"])
     for name, value in MEASURED.items():
-        assert measured[name] == pytest.approx(value, abs=0.005), f"{name}: {measured}"
+        assert measured[name] == pytest.approx(value, abs=0.003), f"{name}: {measured}"
 
 
 EXAMPLES = [
@@ -138,8 +152,6 @@ def test_reading_does_not_depend_on_case_spaces_or_the_final_stop() -> None:
 
 
 def test_mirrored_words_give_the_mirrored_program() -> None:
-    from kinalign.data.mirror_text import mirror_caption
-
     other = {"left": "right", "right": "left", "clockwise": "counterclockwise", "counterclockwise": "clockwise"}
     other |= {"diagonal_left": "diagonal_right", "diagonal_right": "diagonal_left"}
     labelled = json.loads(LABELLED.read_text(encoding="utf-8"))
@@ -179,6 +191,15 @@ def test_mirrored_words_give_the_mirrored_program() -> None:
 def test_what_cannot_be_read_is_one_clear_error(text: str, says: str) -> None:
     with pytest.raises(PromptError, match=says):
         parse(text)
+
+
+def test_many_captions_are_read_in_a_second() -> None:
+    captions = [row["caption"] for row in json.loads(LABELLED.read_text(encoding="utf-8"))["test"]]
+    read(captions[0])
+    start = time.process_time()
+    for caption in captions:
+        read(caption)
+    assert time.process_time() - start < len(captions) / 1000
 
 
 def test_reading_and_saying_load_neither_numpy_nor_torch() -> None:
