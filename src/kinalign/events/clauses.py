@@ -50,6 +50,7 @@ def words_of(text: str) -> list[str]:
     text = unicodedata.normalize("NFKD", text.lower()).replace("\u2019", "'").replace("&", " and ").replace("/", " or ")
     text = re.sub(r"\bit's (?=(?:left|right|arms?|hands?|legs?|feet|foot|head|knees?|body|elbows?)\b)", "its ", text)
     text = re.sub(r"-like\b", "", text)
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
     text = re.sub(r"n't\b|\bcannot\b", " not ", text)
     text = re.sub(r"'(?:s|re|ve|ll|d|m)\b|'", " ", text.replace("he's", "he is").replace("they're", "they are"))
     words = [word for token in _TOKEN.findall(text) for word in lexicon.typos.get(token, (token,))]
@@ -134,9 +135,15 @@ def _verb_at(
         if last in ("straight", "out", "up", "wide", "half", "fully") and any(w in lexicon.parts for w in clause.words):
             return None
         return verb, form
-    if last == "the" and form == "third" and len(clause.words) > 1:  # a slip of "then": forward the turns around
+    if (
+        last == "the" and form == "third" and (len(clause.words) > 1 or clause.before == ["the"])
+    ):  # a slip of "then": forward the turns around
         named = word in lexicon.nouns or word in lexicon.counted
-        return (verb, form) if not named or following in ("around", "to", "left", "right", "on") else None
+        return (
+            (verb, form)
+            if not named or following in lexicon.directions or following in ("around", "to", "on")
+            else None
+        )
     if in_noun_phrase(words, at, lexicon):
         return None
     direct = at > 0 and words[at - 1] == last and last in lexicon.forms

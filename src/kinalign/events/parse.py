@@ -137,7 +137,7 @@ def _direction(words: Sequence[str], taken: Iterable[int], action: str, lexicon:
     return min(said, key=lexicon.specific.index) if said else ""
 
 
-def _count(words: Sequence[str], verb: str, lexicon: Lexicon) -> Count:
+def _count(words: Sequence[str], lexicon: Lexicon) -> Count:
     for at, word in enumerate(words):
         if word in lexicon.times:
             return lexicon.times[word]
@@ -152,7 +152,7 @@ def _count(words: Sequence[str], verb: str, lexicon: Lexicon) -> Count:
             if number is None:
                 return "several"
             if not 1 <= number <= MAX_COUNT:
-                raise PromptError(f"{verb} {number} times cannot be shown; say 1 to {MAX_COUNT} repetitions")
+                raise PromptError(f"{number} repetitions cannot be shown; say 1 to {MAX_COUNT}")
             return number
     if any(word in ("repeatedly", "back_and_forth", "up_and_down") for word in words):
         return "several"
@@ -326,11 +326,11 @@ class _Reader:
         old = _direction(last.words, _limbs(last.words, "object", self.lexicon)[1], "", self.lexicon)
         if new and any({new, old} == pair for pair in _OPPOSITES):
             return False
-        return _count(words, "", self.lexicon) is None or not new
+        return _count(words, self.lexicon) is None or not new
 
     def _is_subject(self, clause: Clause, following: Clause) -> bool:
         """Whether a clause is no more than "the arms", cut from their verb by "then"."""
-        if clause.verb or not following.verb or following.link != "then" or following.before:
+        if clause.verb or clause.link == "then" or not following.verb or following.link != "then" or following.before:
             return False
         words, own = clause.before, self.lexicon.parts.keys() | self.lexicon.determiners | {"left", "right"}
         return words[-1] in self.lexicon.parts and all(word in own for word in words)
@@ -460,7 +460,8 @@ class _Reader:
             limbs, thing = [replace(self.limb, role="object"), *limbs], ""
         action, direction = self._action(clause, limbs, thing)
         goes = clause.verb in ("continue", "resume") or (
-            clause.verb in ("begin", "start") and _direction(clause.words, (), "walk", self.lexicon)
+            clause.verb in ("begin", "start")
+            and _direction(clause.words, _limbs(clause.words, "", self.lexicon)[1], "walk", self.lexicon)
         )
         if not action and goes and clause.words:
             clause.verb = self.moving
@@ -503,7 +504,7 @@ class _Reader:
         direction = direction or _direction(words, taken, action, lexicon)
         if action == "put_hands" or (action == "raise" and clause.verb in ("hold", "have", "keep", "be")):
             direction = ""
-        count = _count(words, clause.verb, lexicon)
+        count = _count(words, lexicon)
         if count is None and action == "step" and clause.verb in lexicon.helpers:
             at = next((at for at, word in enumerate(words) if word == "step"), 0)
             count = 1 if at and in_noun_phrase(words, at, lexicon) else None
@@ -663,7 +664,7 @@ class _Reader:
         last, link = self.placed, clause.link
         if link in ("while", "with", "by") or "together_now" in clause.all_words:
             return True
-        if last is None or self.event is None or clause.opens:
+        if last is None or self.event is None or clause.opens or clause.verb in ("stop", "pause", "halt"):
             return False
         if not clause.verb:
             return link in (",", "and") and event.action in ARMS and self.event.action not in ARMS and not event.count
