@@ -46,7 +46,7 @@ class _Limb:
 
 
 def parse(text: str) -> EventProgram:
-    """The event program of a text in English, about 6,000 captions a second on one core.
+    """The event program of a text in English, about 4,000 captions a second on one core.
 
     Raises PromptError for an empty text, one of more than MAX_LENGTH characters, one that names nothing that a body
     does, and for 0 or more than MAX_COUNT repetitions.
