@@ -12,8 +12,9 @@ import pytest
 
 from kinalign.data import phrasings
 from kinalign.data.mirror_text import mirror_caption
-from kinalign.data.phrasings import all_actions, inflect, meaning_of, parse, phrase, spoken_words
+from kinalign.data.phrasings import all_actions, meaning_of, parse, phrase, spoken_words
 from kinalign.data.records import Clip
+from kinalign.english import inflect
 from kinalign.errors import DataError
 from kinalign.motion.motion import Motion
 

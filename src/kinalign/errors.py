@@ -29,7 +29,11 @@ class CheckpointError(KinalignError):
 
 
 class PromptError(KinalignError):
-    """A prompt that cannot be spoken to the model: empty, far too long."""
+    """A prompt that cannot be spoken to the model or read: empty, far too long, naming nothing that a body does."""
+
+
+class ProgramError(KinalignError):
+    """An event program that cannot be: an unknown action, 0 repetitions, a step without an event."""
 
 
 class InvalidCodes(KinalignError):
