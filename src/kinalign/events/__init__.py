@@ -1,0 +1,1 @@
+"""Events of a motion: what happens, when, how often and on which side."""
