@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from kinalign.events.signals import Array, BoolArray, Frames, IntArray
+from kinalign.events.detect.signals import Array, BoolArray, Frames, IntArray
 from kinalign.motion.motion import FPS
 
 Side = Literal["", "left", "right", "both", "alternate"]
 SIDES: tuple[Side, Side] = ("left", "right")
+
+SERIES_S = 1.2
+"""Repetitions that follow each other within this time are one event with a count."""
 
 
 class Rule(NamedTuple):
@@ -39,6 +42,24 @@ class Stretch(NamedTuple):
     end: int
     peak: float
     side: Side = ""
+
+    @property
+    def frames(self) -> slice:
+        return slice(self.start, self.end)
+
+
+class Series(NamedTuple):
+    """Repetitions of one event: frames [start, end) of all, the greatest peak, the side and how many there are."""
+
+    start: int
+    end: int
+    peak: float
+    side: Side
+    count: int
+
+    @property
+    def frames(self) -> slice:
+        return slice(self.start, self.end)
 
 
 def stretches(frames: Frames, signal: Array, rule: Rule, side: Side = "") -> list[Stretch]:
@@ -80,28 +101,17 @@ def together(found: Iterable[Stretch]) -> list[Stretch]:
     return merged
 
 
-def series(frames: Frames, found: Iterable[Stretch], gap_s: float) -> list[list[Stretch]]:
-    """Stretches in groups that follow each other within `gap_s`: repetitions of one event."""
-    groups: list[list[Stretch]] = []
-    for stretch in sorted(found):
-        last = groups[-1][-1] if groups else None
-        if (
-            last is not None
-            and stretch.start - last.end <= gap_s * FPS
-            and frames.motion[stretch.start] == frames.motion[last.start]
-        ):
-            groups[-1].append(stretch)
+def series(frames: Frames, found: Iterable[Stretch], gap_s: float = SERIES_S) -> list[Series]:
+    """Stretches that follow each other within `gap_s`, as one event each: one side's, both sides', or in turn."""
+    merged: list[Series] = []
+    for start, end, peak, side in sorted(found):
+        last = merged[-1] if merged else None
+        if last and start - last.end <= gap_s * FPS and frames.motion[start] == frames.motion[last.start]:
+            sides: Side = side if side == last.side else "both" if "both" in (side, last.side) else "alternate"
+            merged[-1] = Series(last.start, max(end, last.end), max(peak, last.peak), sides, last.count + 1)
         else:
-            groups.append([stretch])
-    return groups
-
-
-def side_of(group: Sequence[Stretch]) -> Side:
-    """The side of a series: one side, both at once, or one after the other."""
-    sides = {stretch.side for stretch in group}
-    if len(sides) == 1:
-        return group[0].side
-    return "both" if "both" in sides else "alternate"
+            merged.append(Series(start, end, peak, side, 1))
+    return merged
 
 
 def turning_points(values: Array, amplitude: float) -> list[int]:
@@ -110,10 +120,9 @@ def turning_points(values: Array, amplitude: float) -> list[int]:
     >>> turning_points(np.array([0.0, 0.1, 1.0, 0.9, 1.0, 0.0, 2.0]), 0.5)
     [0, 2, 5, 6]
     """
-    numbers = values.tolist()
     points: list[int] = []
-    low = high = 0  # since the last turning point
-    direction = 0
+    low = high = direction = 0  # low and high: since the last turning point
+    numbers = values.tolist()
     for index, value in enumerate(numbers):
         if value > numbers[high]:
             high = index

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kinalign.events.signals import Array, BoolArray, Frames, Signals, measure
+from kinalign.events.detect.signals import Array, BoolArray, Frames, Signals, measure
 from kinalign.events.stretches import (
     SIDES,
     Rule,
