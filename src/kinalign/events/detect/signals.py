@@ -81,6 +81,11 @@ class Frames:
         """(M,) the mean of (N,) values in each motion."""
         return np.add.reduceat(values, self.bounds[:-1]) / np.diff(self.bounds)
 
+    def widened(self, start: int, end: int, seconds: float) -> tuple[int, int]:
+        """Frames [start, end) with `seconds` more on either side, within their motion."""
+        more = round(seconds * FPS)
+        return max(start - more, int(self.first[start])), min(end + more, int(self.last[start]) + 1)
+
     def _around(self, seconds: float) -> tuple[IntArray, IntArray]:
         here, radius = np.arange(len(self.first)), max(round(seconds * FPS), 1)
         return np.maximum(here - radius, self.first), np.minimum(here + radius, self.last)
@@ -159,6 +164,15 @@ class Signals:
     """(N, 2) distance of a wrist from the nearest ankle or toe in legs."""
     elbow_to_knee: Array
     """(N, 2) distance of an elbow from the other side's knee in legs."""
+
+
+    def leg_at(self, frame: int) -> float:
+        """Metres of a leg of the body in that frame."""
+        return float(self.leg_m[self.frames.motion[frame]])
+
+    def arm_at(self, frame: int) -> float:
+        """Metres of an arm of the body in that frame."""
+        return float(self.arm_m[self.frames.motion[frame]])
 
 
 def measure(motions: Sequence[Motion]) -> Signals:

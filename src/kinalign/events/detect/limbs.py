@@ -1,0 +1,225 @@
+"""What arms and legs do: kicks and knees, hands that are raised, wave, punch, throw, clap and circle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinalign.events.detect.detection import Detection, times, wrists
+from kinalign.events.detect.signals import Array, BoolArray, Signals
+from kinalign.events.detect.stretches import (
+    SIDES,
+    Rule,
+    Side,
+    Stretch,
+    of_both_sides,
+    series,
+    stretches,
+    together,
+    turning_points,
+)
+from kinalign.motion.motion import FPS
+
+# degrees of the line from hip to ankle from straight down
+KICK = Rule(25.0, 40.0, 80.0, min_s=0.1)
+# degrees of the thigh from straight down
+RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
+# height of the wrist over the shoulder, arms
+RAISE = Rule(-0.15, 0.2, 0.7, min_s=0.2, gap_s=0.1)
+# height of the wrist over the head, arms
+REACH = Rule(0.05, 0.25, 0.6, min_s=0.1)
+# height of the wrist over the elbow, arms
+WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
+# growth of the distance of wrist and shoulder, arms a second
+THRUST = Rule(0.4, 1.6, 4.0)
+# CLAP_SPAN - distance of the hands on average over 0.8 s, arms
+CLAP = Rule(0.0, 0.1, 0.5, min_s=0.4, gap_s=0.2)
+# degrees a second of the line from shoulder to wrist, seen from the side or from the front
+ROTATE_ARM = Rule(60.0, 200.0, 500.0, gap_s=0.1)
+
+WALK_SPEED = 0.8
+"""Legs a second from which a lifted knee is part of walking."""
+KICK_SPEED, KICK_REACH, OTHER_LEG_DEG = 3.0, 0.85, 40.0
+"""Legs a second of the foot, legs from hip to ankle, and degrees that the standing leg may lean."""
+BENT_KNEE_DEG = 55.0
+HANGING_HAND, RAISE_S = -0.35, 2.0
+"""Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
+STRAIGHT_ARM, BENT_ARM, FIST_SPEED = 0.8, 0.75, 2.5
+"""Arms of reach at a punch's end and at its start; arms a second of the hand."""
+OVER_SHOULDER = 0.35
+"""Arms: thrusts that end higher than this over the shoulder are throws."""
+WAVE_WIDTH, WAVE_REVERSALS = 0.12, 3
+CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN = 0.12, 0.4, 0.9
+ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS = 260.0, 0.35
+
+
+def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
+    """Kicks, and legs that are raised without haste or backward."""
+    is_standing = (s.hips > 0.7) & (s.tilt < 75) & ~is_running
+    found: dict[tuple[str, str], list[Stretch]] = {}
+    for column, side in enumerate(SIDES):
+        alone = is_standing & (s.leg_raise[:, 1 - column] < OTHER_LEG_DEG)
+        for stretch in stretches(s.frames, np.where(alone, s.leg_raise[:, column], 0.0), KICK, side):
+            foot = s.foot[stretch.frames, column]
+            if float(np.linalg.norm(foot, axis=-1).max()) < KICK_REACH:
+                continue
+            forward, _, out = foot[np.argmax(s.leg_raise[stretch.frames, column])].tolist()
+            way = "forward" if forward > abs(out) else "backward" if forward < -max(abs(out), 0.25) else "to_side"
+            start, _ = s.frames.widened(stretch.start, stretch.end, 0.25)
+            is_fast = float(s.foot_speed[start : stretch.end, column].max()) >= KICK_SPEED
+            found.setdefault(("kick" if is_fast and way != "backward" else "raise_leg", way), []).append(stretch)
+    for (action, way), alike in found.items():
+        for group in series(s.frames, alike):
+            start, end = s.frames.widened(group.start, group.end, 0.2)
+            metres = float(s.foot_speed[start:end].max()) * s.leg_at(start)
+            reason = (
+                f"{group.side} leg {group.peak:.0f} degrees from straight down {way.replace('_', ' ')}, "
+                f"foot at {metres:.1f} m/s, {times(group.count)}"
+            )
+            confidence = KICK.confidence(group.peak)
+            yield Detection(action, start, end, confidence, reason, group.side, way, group.count, part="leg")
+
+
+def knees(s: Signals) -> Iterator[Detection]:
+    """Bent knees that are raised while the other leg stands."""
+    is_standing = (s.hips > 0.75) & (s.tilt < 60) & (s.speed < WALK_SPEED)
+    found = []
+    for column, side in enumerate(SIDES):
+        alone = is_standing & (s.thigh_raise[:, 1 - column] < OTHER_LEG_DEG)
+        raised = np.where(alone & (s.knee_bend[:, column] > BENT_KNEE_DEG), s.thigh_raise[:, column], 0.0)
+        found += stretches(s.frames, raised, RAISE_KNEE, side)
+    for group in series(s.frames, found):
+        start, end = s.frames.widened(group.start, group.end, 0.2)
+        whose = f"{group.side} thigh" if group.side in SIDES else "thighs in turn"
+        reason = f"{whose} {group.peak:.0f} degrees from straight down {times(group.count)}"
+        confidence = RAISE_KNEE.confidence(group.peak)
+        yield Detection("raise_knee", start, end, confidence, reason, group.side, "up", group.count, part="knee")
+
+
+def raised_hands(s: Signals) -> Iterator[Detection]:
+    """Hands that are raised, lowered again, and reached up."""
+    is_up = ((s.tilt < 60) & (s.hips > 0.3))[:, None]
+    height = np.where(is_up, s.hand[:, :, 1], -2.0)
+    window = round(RAISE_S * FPS)
+    raises, lowers = [], []
+    for column, side in enumerate(SIDES):
+        level = height[:, column]
+        for start, end, peak, _ in stretches(s.frames, level, RAISE, side):
+            at_top = np.flatnonzero(level[start:end] >= peak - 0.1) + start
+            before = level[max(start - window, int(s.frames.first[start])) : start]
+            if len(before) and before.min() < HANGING_HAND:
+                low = start - len(before) + int(np.flatnonzero(before <= before.min() + 0.12)[-1])
+                raises.append(Stretch(low, int(at_top[0]) + 1, peak, side))
+            after = level[end : min(end + window, int(s.frames.last[start]) + 1)]
+            if len(after) and after.min() < HANGING_HAND:
+                low = end + int(np.flatnonzero(after <= after.min() + 0.12)[0])
+                lowers.append(Stretch(int(at_top[-1]), low + 1, peak, side))
+    for action, direction, found in (("raise", "up", raises), ("lower", "down", lowers)):
+        for stretch in together(found):
+            reason = f"{wrists(stretch.side)} {stretch.peak * s.arm_at(stretch.start):.2f} m above the shoulder"
+            confidence = RAISE.confidence(stretch.peak)
+            yield Detection(
+                action, stretch.start, stretch.end, confidence, reason, stretch.side, direction, 1, part="hand"
+            )
+    over_head = np.where(is_up & (s.reach > STRAIGHT_ARM), s.hand_over_head, -2.0)
+    for stretch in together(of_both_sides(s.frames, over_head, REACH)):
+        reason = f"{wrists(stretch.side)} {stretch.peak * s.arm_at(stretch.start):.2f} m above the head"
+        confidence = REACH.confidence(stretch.peak)
+        yield Detection("reach", stretch.start, stretch.end, confidence, reason, stretch.side, "up", 1, part="hand")
+
+
+def waves(s: Signals) -> Iterator[Detection]:
+    """Raised forearms that swing to and fro; the count is that of swings there and back."""
+    is_up = (s.tilt < 60) & (s.hips > 0.5) & (s.speed < 2 * WALK_SPEED)
+    found = []
+    for column, side in enumerate(SIDES):
+        raised = np.where(is_up & (s.hand[:, column, 1] > -0.4), s.forearm[:, column, 1], -1.0)
+        for stretch in stretches(s.frames, raised, WAVE, side):
+            # across the body or to the front, whichever the hand swings more often
+            points = max(
+                (turning_points(s.forearm[stretch.frames, column, axis], WAVE_WIDTH) for axis in (2, 0)), key=len
+            )
+            reversals = len(points) - 2
+            if reversals >= WAVE_REVERSALS:
+                found.append(Stretch(stretch.start + points[0], stretch.start + points[-1] + 1, reversals, side))
+    for stretch in together(found):
+        over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
+        where = "above" if over_m > 0 else "below"
+        reversals = int(stretch.peak)
+        reason = f"{wrists(stretch.side)} {abs(over_m):.2f} m {where} the head, {reversals} lateral reversals"
+        confidence = round(min(0.5 + 0.1 * (reversals - WAVE_REVERSALS + 1), 1.0), 2)
+        count = round(reversals / 2)
+        yield Detection("wave", stretch.start, stretch.end, confidence, reason, stretch.side, "", count, part="hand")
+
+
+def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
+    """Punches, level with the shoulders, and throws, over them."""
+    is_up = (s.tilt < 60) & (s.hips > 0.5) & ~is_running
+    growth = np.where(is_up[:, None], s.frames.rate(s.reach), 0.0)
+    found: dict[str, list[Stretch]] = {"punch": [], "throw": []}
+    for stretch in of_both_sides(s.frames, growth, THRUST):
+        column, start = SIDES.index(stretch.side), stretch.start
+        end = min(stretch.end, int(s.frames.last[start]))
+        forward, up, _ = s.hand[end, column].tolist()
+        speed = float(s.hand_speed[start : end + 1, column].max())
+        if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or speed < FIST_SPEED:
+            continue
+        if up > OVER_SHOULDER and forward > 0 and s.hand[start, column, 1] > HANGING_HAND:
+            found["throw"].append(stretch)
+        elif -0.6 < up <= OVER_SHOULDER and forward > 0.45:
+            found["punch"].append(stretch)
+    for action, alike in found.items():
+        for group in series(s.frames, together(alike)):
+            start, end = s.frames.widened(group.start, group.end, 0.15)
+            reason = f"{wrists(group.side)} thrust out at {group.peak * s.arm_at(start):.1f} m/s {times(group.count)}"
+            confidence = THRUST.confidence(group.peak)
+            yield Detection(action, start, end, confidence, reason, group.side, "forward", group.count, part="hand")
+
+
+def claps(s: Signals) -> Iterator[Detection]:
+    """Hands that meet in front of the body, at least twice."""
+    in_front = (s.hand[:, :, 0].min(axis=1) > 0.0) & (s.hand[:, :, 1].min(axis=1) > -1.0) & (s.tilt < 60)
+    nearness = np.where(in_front, CLAP_SPAN - s.frames.mean(s.hands_apart, 0.4), -1.0)
+    for stretch in stretches(s.frames, nearness, CLAP):
+        apart = s.hands_apart[stretch.frames]
+        met = [point for point in _lows(apart, turning_points(apart, CLAP_WIDTH)) if apart[point] < CLAP_DISTANCE]
+        if len(met) < 2:
+            continue
+        start, end = s.frames.widened(stretch.start + met[0], stretch.start + met[-1] + 1, 0.1)
+        reason = f"wrists meet to {float(apart.min()) * s.arm_at(start):.2f} m {times(len(met))}"
+        confidence = round(min(0.4 + 0.1 * len(met), 1.0), 2)
+        yield Detection("clap", start, end, confidence, reason, "both", count=len(met), part="hand")
+
+
+def _lows(values: Array, points: list[int]) -> list[int]:
+    """Those of the turning points that are lows: every other one."""
+    first = 0 if len(points) > 1 and values[points[0]] < values[points[1]] else 1
+    return points[first::2]
+
+
+def arm_circles(s: Signals) -> Iterator[Detection]:
+    """Arms that go round the shoulder, seen from the side or from the front."""
+    found, turned = [], {}
+    for plane in (0, 2):
+        flat, up = s.hand[:, :, plane], s.hand[:, :, 1]
+        angle = np.arctan2(up, flat)
+        step = angle - angle[np.maximum(np.arange(len(angle)) - 1, s.frames.first)]
+        step = np.degrees((step + np.pi) % (2 * np.pi) - np.pi)
+        step[(np.hypot(flat, up) < ARM_CIRCLE_RADIUS) | (s.tilt > 60)[:, None]] = 0.0
+        for sign in (1.0, -1.0):
+            for stretch in of_both_sides(s.frames, sign * step * FPS, ROTATE_ARM):
+                degrees = float(step[stretch.frames, SIDES.index(stretch.side)].sum())
+                if abs(degrees) >= ARM_CIRCLE_DEG:
+                    found.append(stretch)
+                    turned[stretch.start, stretch.side] = degrees
+    for stretch in together(found):
+        degrees = max((turned.get((stretch.start, side), 0.0) for side in SIDES), key=abs)
+        direction = "backward" if degrees > 0 else "forward"
+        count = max(round(abs(degrees) / 360), 1)
+        reason = f"{wrists(stretch.side)} go round the shoulder by {abs(degrees):.0f} degrees {direction}"
+        confidence = ROTATE_ARM.confidence(stretch.peak)
+        yield Detection(
+            "rotate_arm", stretch.start, stretch.end, confidence, reason, stretch.side, direction, count, part="arm"
+        )
