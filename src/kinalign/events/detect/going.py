@@ -177,12 +177,11 @@ def turns(s: Signals) -> Iterator[Detection]:
             if sign * angle < TURN_DEG:
                 continue
             reason = f"hips turn {abs(angle):.0f} degrees to the {direction} at up to {stretch.peak:.0f} degrees/s"
-            confidence = TURN.confidence(stretch.peak)
-            rounds = {"turn": 1, "spin": round(abs(angle) / 360)} if abs(angle) >= SPIN_DEG else {"turn": 1}
-            for action, count in rounds.items():
-                yield Detection(
-                    action, stretch.start, stretch.end, confidence, reason, "", direction, count, angle_deg=angle
-                )
+            confidence, start, end = TURN.confidence(stretch.peak), stretch.start, stretch.end
+            yield Detection("turn", start, end, confidence, reason, "", direction, 1, angle_deg=angle)
+            if abs(angle) >= SPIN_DEG:
+                rounds = round(abs(angle) / 360)
+                yield Detection("spin", start, end, confidence, reason, "", direction, rounds, angle_deg=angle)
 
 
 def stands(s: Signals) -> Iterator[Detection]:
