@@ -67,7 +67,7 @@ def turned(motion: Motion, angle: np.ndarray | float) -> Motion:
 
 
 def test_who_walks_walks_forward_and_every_step_counts() -> None:
-    for steps_per_second in (1.2, 1.8):
+    for steps_per_second in (1.5, 1.8):
         motion = walking(120, steps_per_second=steps_per_second)
         walk = one("walk", motion)
         assert walk.direction == "forward"
@@ -301,9 +301,7 @@ def test_both_hands_at_once_are_one_event_and_hands_in_turn_a_series() -> None:
     columns[30:40, 0] = 3
     columns[50:60, 1] = 3
     rule = Rule(1.0, 2.0, 4.0)
-    found = together(
-        stretches(frames, columns[:, 0], rule, "left") + stretches(frames, columns[:, 1], rule, "right")
-    )
+    found = together(stretches(frames, columns[:, 0], rule, "left") + stretches(frames, columns[:, 1], rule, "right"))
     assert [stretch.side for stretch in found] == ["both", "left", "right"]
     assert [(group.side, group.count) for group in series(frames, found[1:])] == [("alternate", 2)]
 

@@ -80,9 +80,7 @@ def truth_of(clip: Clip) -> ClipTruth | None:
     may: set[str] = set()
     for action, side in zip(meaning.actions, meaning.sides, strict=True):
         row = _table()[action]
-        events += [
-            {key: side if value == "{side}" else value for key, value in event.items()} for event in row["is"]
-        ]
+        events += [{key: side if value == "{side}" else value for key, value in event.items()} for event in row["is"]]
         may |= set(row["may"].split())
     return ClipTruth(tuple(events), frozenset(may))
 

@@ -124,9 +124,7 @@ def stoops(s: Signals) -> Iterator[Detection]:
             legs = " with straight legs" if action == "bow" else ""
             reason = f"trunk leans forward by {group.peak:.0f} degrees{legs} {times(group.count)}"
             confidence = STOOP.confidence(group.peak)
-            yield Detection(
-                action, group.start, group.end, confidence, reason, direction="forward", count=group.count
-            )
+            yield Detection(action, group.start, group.end, confidence, reason, direction="forward", count=group.count)
 
 
 def low_hands(s: Signals) -> Iterator[Detection]:

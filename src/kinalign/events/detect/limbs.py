@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from kinalign.events.detect.signals import Array, BoolArray, Signals
 from kinalign.events.detect.stretches import (
     SIDES,
     Rule,
-    Side,
     Stretch,
     of_both_sides,
     series,

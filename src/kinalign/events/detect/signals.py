@@ -165,7 +165,6 @@ class Signals:
     elbow_to_knee: Array
     """(N, 2) distance of an elbow from the other side's knee in legs."""
 
-
     def leg_at(self, frame: int) -> float:
         """Metres of a leg of the body in that frame."""
         return float(self.leg_m[self.frames.motion[frame]])
