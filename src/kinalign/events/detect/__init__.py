@@ -73,9 +73,8 @@ def _batches(motions: Sequence[Motion]) -> Iterator[Sequence[Motion]]:
 def _events(s: Signals) -> Iterator[Detection]:
     """All events of all motions, in frames of the row of all frames."""
     flown = going.flights(s)
-    runs, is_running = going.runs(s, flown)
-    yield from runs
-    yield from going.walks(s, is_running)
+    gaits, is_running = going.gaits(s, flown)
+    yield from gaits
     yield from going.turns(s)
     yield from going.stands(s)
     yield from going.jumps(s, flown, is_running)

@@ -23,7 +23,7 @@ from kinalign.motion.motion import FPS
 # how far the hips have come down, legs
 DIP = Rule(0.12, 0.24, 0.5, min_s=0.3)
 # degrees that the trunk leans forward
-STOOP = Rule(18.0, 27.0, 50.0, min_s=0.4)
+STOOP = Rule(14.0, 20.0, 50.0, min_s=0.6)
 # 1 - height of a hand over the floor, legs
 LOW_HAND = Rule(0.4, 0.6, 0.8, min_s=0.1, gap_s=0.1)
 # 1 - distance of a hand from a foot, and of an elbow from the other knee, legs
@@ -46,6 +46,8 @@ SEAT_BEHIND, SEAT_HEIGHT, FLOOR_HEIGHT = 0.4, 0.75, 0.25
 """Legs: a sitter's hips are this far behind the feet and lower than that; on the floor they are lower still."""
 LYING_DEG, LYING_HEAD, LYING_HIPS = 55.0, 0.6, 0.4
 KNEEL_HEIGHT = 0.18
+DEEP = 0.42
+"""Legs that hips come down, from which coming up is standing up."""
 BEND_DEG, STRAIGHT_KNEE_DEG, BOW_DIP = 42.0, 45.0, 0.2
 TWIST_DEG = 40.0
 SPREAD_FEET, SPREAD_FEET_MORE = 0.3, 0.6
@@ -82,9 +84,9 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
             if hold_s >= HOLD_S:
                 reason = f"hips {low_m:.2f} m over the ankles for {hold_s:.1f} s"
                 yield Detection("crouch", start, end, confidence, reason, direction="down", count=1)
-            if comes_up and hold_s < 2 * HOLD_S and not is_airborne[low[0] : end].any():
+            if comes_down and comes_up and hold_s < 2 * HOLD_S and not is_airborne[low[0] : end].any():
                 squats.append(stretch)
-        if comes_up and (rested or hold_s >= HOLD_S or not comes_down):
+        if comes_up and (rested or (deepest > DEEP and (hold_s >= HOLD_S or not comes_down))):
             reason = f"hips rise from {low_m:.2f} m over the ankles to straight legs"
             yield Detection("stand_up", int(low[-1]), end, confidence, reason, direction="up", count=1)
             if rested == "lie_down" or 1 - deepest < FLOOR_HEIGHT:
@@ -181,7 +183,9 @@ def jumping_jacks(s: Signals) -> Iterator[Detection]:
     legs = (s.feet_apart - SPREAD_FEET) / (SPREAD_FEET_MORE - SPREAD_FEET)
     for group in series(s.frames, stretches(s.frames, np.minimum(arms, legs), JUMPING_JACK)):
         start, end = s.frames.widened(group.start, group.end, 0.2)
-        if group.count < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave:
+        if np.ptp(s.feet_apart[start:end]) < SPREAD_FEET or (
+            group.count < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave
+        ):
             continue
         apart_m = float(s.feet_apart[start:end].max()) * s.leg_at(start)
         reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.count)}"
@@ -191,18 +195,17 @@ def jumping_jacks(s: Signals) -> Iterator[Detection]:
 
 
 def overturns(s: Signals) -> Iterator[Detection]:
-    """Cartwheels, over the hands and sideways, and flips, through the air or straight over."""
+    """Cartwheels, over the hands, and flips, through the air."""
     found: dict[str, list[Stretch]] = {"cartwheel": [], "flip": []}
     for stretch in stretches(s.frames, s.tilt, OVERTURN):
         if float(s.hips[stretch.frames].max()) < 0.5 or float(s.lift[stretch.frames].max()) < 0.5:
             continue
-        is_sideways = float(np.abs(s.sideways[stretch.frames]).max()) > 0.5
         is_on_hands = float(s.hand_height[stretch.frames].min()) < 0.35
-        found["cartwheel" if is_sideways and is_on_hands else "flip"].append(stretch)
+        found["cartwheel" if is_on_hands else "flip"].append(stretch)
     for action, alike in found.items():
         for group in series(s.frames, alike):
             start, end = s.frames.widened(group.start, group.end, 0.4)
-            sine, feet_m = float(np.abs(s.sideways[group.frames]).max()), float(s.lift[group.frames].max())
-            feet_m *= s.leg_at(start)
-            reason = f"trunk {group.peak:.0f} degrees from upright, {sine:.0%} of it sideways, feet {feet_m:.2f} m up"
+            hands_m, feet_m = float(s.hand_height[group.frames].min()), float(s.lift[group.frames].max())
+            hands_m, feet_m = hands_m * s.leg_at(start), feet_m * s.leg_at(start)
+            reason = f"trunk {group.peak:.0f} degrees from upright, a hand {hands_m:.2f} m and feet {feet_m:.2f} m up"
             yield Detection(action, start, end, OVERTURN.confidence(group.peak), reason, count=group.count)

@@ -15,7 +15,7 @@ from kinalign.motion.motion import FPS
 
 # speed of the pelvis, legs a second
 WALK = Rule(0.25, 0.5, 1.0, min_s=0.5, gap_s=0.3)
-DASH = Rule(3.5, 4.5, 6.0, min_s=0.3)
+DASH = Rule(3.2, 4.0, 6.0, min_s=0.3)
 # share of frames near by in which one foot has left the floor and the other has not yet touched it
 RUN = Rule(0.02, 0.08, 0.3, min_s=0.4)
 # 1 - speed of feet and pelvis as shares of STILL_FOOT and STILL_BODY
@@ -29,17 +29,21 @@ DANCE = Rule(0.5, 1.0, 2.0, min_s=2.0, gap_s=1.0)
 
 STEP_LENGTH, STEP_LIFT = 0.25, 0.1
 """Legs by which a foot passes the other in a step, and is lifted over the other when stepping in place."""
+JOG_STEPS_S, JOG_SPEED, JOG_KNEE_DEG = 2.25, 1.2, 10.0
 IN_PLACE_SPEED = 0.5
 """Legs a second below which a run or a jump goes nowhere."""
 STILL_BODY, STILL_FOOT = 0.25, 0.8
 """Legs a second of a pelvis and of a foot that are not still any more."""
 TURN_DEG, SPIN_DEG, CIRCLE_DEG = 45.0, 300.0, 270.0
+TURN_FEET = 0.6
+"""Share of a turn that the feet must make too: where they stay, the body only twists."""
 ACROSS_DEG, BACK_DEG = 40.0, 130.0
 """Degrees from straight ahead beyond which a way leads sideways, and backward."""
 SAME_TIME_S = 0.15
 """Feet that leave or meet the floor within this time do so together."""
-HOP_RISE, JUMP_RISE, LEAP_RISE = 0.25, 0.03, 0.15
-"""Legs: a jump that rises less is a hop too; what rises less is no jump; a running stride that rises more is a leap."""
+FLYING_HIPS = 0.7
+JUMP_RISE, LEAP_RISE = 0.03, 0.15
+"""Legs: what rises less is no jump; a running stride that rises more is a leap."""
 LONG_FLIGHT_S = 0.3
 DANCE_HANDS, DANCE_FEET, DANCE_ROAM, DANCE_WINDOW_S = 1.0, 1.0, 0.25, 1.5
 """Arms a second, legs a second, and legs a second of way that leads nowhere, over this time to either side."""
@@ -71,7 +75,9 @@ def flights(s: Signals) -> list[Flight]:
     last_down = np.maximum.accumulate(np.where(is_down, here, -1), axis=0)
     next_down = np.minimum.accumulate(np.where(is_down, here, len(s.speed))[::-1], axis=0)[::-1]
     found = []
-    for start, end, _, _ in stretches(s.frames, s.lift.min(axis=1), FLIGHT):
+    # who squats on the toes or lies has no foot on the floor either
+    lower_foot = np.where(s.hips > FLYING_HIPS, s.lift.min(axis=1), 0.0)
+    for start, end, _, _ in stretches(s.frames, lower_foot, FLIGHT):
         first, last = int(s.frames.first[start]), int(s.frames.last[start])
         if start == first or end > last:
             continue  # nobody sees which feet it began or ended with
@@ -89,26 +95,26 @@ def flights(s: Signals) -> list[Flight]:
     return found
 
 
-def runs(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
-    """Runs and dashes with their steps, and a mask (N,) of the frames in which somebody runs."""
+def gaits(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
+    """Walks, runs and dashes with their steps, and a mask (N,) of the frames in which somebody runs."""
     found, is_running = [], np.zeros(len(s.speed), dtype=bool)
     striding = np.zeros(len(s.speed))
     for flight in flown:
         if flight.kind == "stride":
             striding[flight.start : flight.end] = 1
     for stretch in stretches(s.frames, s.frames.mean(striding, 0.35), RUN):
-        speed = float(s.speed[stretch.frames].mean())
-        in_place = speed < IN_PLACE_SPEED
+        in_place = float(s.speed[stretch.frames].mean()) < IN_PLACE_SPEED
         steps, first = _steps_in_place(s, stretch.frames) if in_place else _steps(s, stretch.frames)
-        if steps < 2:
-            continue
-        is_running[stretch.frames] = True
-        direction = "in_place" if in_place else _way(s, stretch.frames)
-        share, metres = float(striding[stretch.frames].mean()), speed * s.leg_at(stretch.start)
-        reason = f"{steps} steps, both feet off the floor {share:.0%} of the time, {metres:.1f} m/s {direction}"
-        confidence = RUN.confidence(stretch.peak)
-        found.append(Detection("run", stretch.start, stretch.end, confidence, reason, "", direction, steps))
-        found.append(_stepping(stretch, steps, first, direction))
+        if steps > 1:
+            is_running[stretch.frames] = True
+            direction = "in_place" if in_place else _way(s, stretch.frames)
+            found += _going(s, "run", stretch, RUN.confidence(stretch.peak), steps, first, direction)
+    for stretch in stretches(s.frames, np.where(is_running, 0.0, s.speed), WALK):
+        steps, first = _steps(s, stretch.frames)
+        is_jog = _is_jog(s, stretch, steps)
+        is_running[stretch.frames] |= is_jog
+        action, confidence = ("run", 0.7) if is_jog else ("walk", WALK.confidence(stretch.peak))
+        found += _going(s, action, stretch, confidence, steps, first, _way(s, stretch.frames))
     for stretch in stretches(s.frames, np.where(is_running, s.speed, 0.0), DASH):
         reason = f"runs at {stretch.peak * s.leg_at(stretch.start):.1f} m/s"
         confidence, direction = DASH.confidence(stretch.peak), _way(s, stretch.frames)
@@ -116,27 +122,29 @@ def runs(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
     return found, is_running
 
 
-def walks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
-    """Walks, from two steps on, and their steps."""
-    for stretch in stretches(s.frames, np.where(is_running, 0.0, s.speed), WALK):
-        steps, first = _steps(s, stretch.frames)
-        if steps == 0:
-            continue
-        direction = _way(s, stretch.frames)
-        yield _stepping(stretch, steps, first, direction)
-        if steps > 1:
-            speed = float(s.speed[stretch.frames].mean()) * s.leg_at(stretch.start)
-            metres = speed * (stretch.end - stretch.start) / FPS
-            reason = f"{steps} steps, {metres:.1f} m {direction} at {speed:.1f} m/s, {first} foot first"
-            confidence = WALK.confidence(stretch.peak)
-            yield Detection("walk", stretch.start, stretch.end, confidence, reason, "", direction, steps)
+def _going(
+    s: Signals, action: str, stretch: Stretch, confidence: float, steps: int, first: Side, direction: str
+) -> Iterator[Detection]:
+    """The steps, and from two steps on the walk or run that they make."""
+    start, end = stretch.start, stretch.end
+    speed = float(s.speed[stretch.frames].mean()) * s.leg_at(start)
+    metres = speed * (end - start) / FPS
+    way = direction.replace("_", " ")
+    reason = f"{steps} {'step' if steps == 1 else 'steps'}, {first} foot first, {metres:.1f} m {way} at {speed:.1f} m/s"
+    if steps == 1:
+        yield Detection("step", start, end, 0.6, reason, first, direction, 1, part="foot")
+    elif steps > 1:
+        yield Detection("step", start, end, 0.9, reason, "alternate", direction, steps, part="foot")
+        yield Detection(action, start, end, confidence, reason, "", direction, steps)
 
 
-def _stepping(stretch: Stretch, steps: int, first: Side, direction: str) -> Detection:
-    side: Side = first if steps == 1 else "alternate"
-    reason = f"{steps} {'step' if steps == 1 else 'steps'} {direction}, {first} foot first"
-    confidence = 0.6 if steps == 1 else 0.9
-    return Detection("step", stretch.start, stretch.end, confidence, reason, side, direction, steps, part="foot")
+def _is_jog(s: Signals, stretch: Stretch, steps: int) -> bool:
+    """Whether somebody runs without ever leaving the floor: quick steps on knees that are never straight."""
+    return (
+        steps * FPS > JOG_STEPS_S * (stretch.end - stretch.start)
+        and float(s.speed[stretch.frames].mean()) > JOG_SPEED
+        and float(np.quantile(s.knee_bend[stretch.frames], 0.05)) > JOG_KNEE_DEG
+    )
 
 
 def _steps(s: Signals, frames: slice) -> tuple[int, Side]:
@@ -174,7 +182,9 @@ def turns(s: Signals) -> Iterator[Detection]:
     for sign, direction in ((1.0, "left"), (-1.0, "right")):
         for stretch in stretches(s.frames, sign * s.yaw_rate, TURN):
             angle = float(s.yaw[stretch.end - 1] - s.yaw[stretch.start])
-            if sign * angle < TURN_DEG:
+            start, end = s.frames.widened(stretch.start, stretch.end, 0.3)
+            feet_angle = float(s.feet_yaw[end - 1] - s.feet_yaw[start])
+            if sign * angle < TURN_DEG or sign * feet_angle < TURN_FEET * sign * angle:
                 continue
             reason = f"hips turn {abs(angle):.0f} degrees to the {direction} at up to {stretch.peak:.0f} degrees/s"
             confidence, start, end = TURN.confidence(stretch.peak), stretch.start, stretch.end
@@ -195,7 +205,7 @@ def stands(s: Signals) -> Iterator[Detection]:
 
 
 def jumps(s: Signals, flown: list[Flight], is_running: BoolArray) -> Iterator[Detection]:
-    """Jumps of both feet, hops, which are low or on one foot, and leaps from one foot onto the other."""
+    """Jumps of both feet, which are hops too, hops on one foot, and leaps from one foot onto the other."""
     found: dict[str, list[Stretch]] = {"jump": [], "hop": [], "leap": []}
     for flight in flown:
         stretch = Stretch(flight.start, flight.end, flight.rise, flight.side)
@@ -204,8 +214,7 @@ def jumps(s: Signals, flown: list[Flight], is_running: BoolArray) -> Iterator[De
             found["hop"].append(stretch)
         elif (flight.kind == "both" and flight.rise >= JUMP_RISE) or (flight.kind == "mixed" and long and not running):
             found["jump"].append(stretch)
-            if flight.rise < HOP_RISE:
-                found["hop"].append(stretch._replace(side="both"))
+            found["hop"].append(stretch._replace(side="both"))
         elif flight.kind == "stride" and long and flight.rise >= LEAP_RISE:
             found["leap"].append(stretch)
     for action, alike in found.items():

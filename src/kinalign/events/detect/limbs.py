@@ -27,11 +27,11 @@ RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
 # height of the wrist over the shoulder, arms
 RAISE = Rule(-0.15, 0.2, 0.7, min_s=0.2, gap_s=0.1)
 # height of the wrist over the head, arms
-REACH = Rule(0.05, 0.25, 0.6, min_s=0.1)
+REACH = Rule(-0.35, -0.2, 0.4, min_s=0.1)
 # height of the wrist over the elbow, arms
 WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
 # growth of the distance of wrist and shoulder, arms a second
-THRUST = Rule(0.4, 1.6, 4.0)
+THRUST = Rule(0.4, 1.1, 4.0)
 # CLAP_SPAN - distance of the hands on average over 0.8 s, arms
 CLAP = Rule(0.0, 0.1, 0.5, min_s=0.4, gap_s=0.2)
 # degrees a second of the line from shoulder to wrist, seen from the side or from the front
@@ -42,10 +42,11 @@ WALK_SPEED = 0.8
 KICK_SPEED, KICK_REACH, OTHER_LEG_DEG = 3.0, 0.85, 40.0
 """Legs a second of the foot, legs from hip to ankle, and degrees that the standing leg may lean."""
 BENT_KNEE_DEG = 55.0
+BESIDE_SHOULDER, FOREARM_UP = -0.2, 0.2
 HANGING_HAND, RAISE_S = -0.35, 2.0
 """Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
-STRAIGHT_ARM, BENT_ARM, FIST_SPEED = 0.8, 0.75, 2.5
-"""Arms of reach at a punch's end and at its start; arms a second of the hand."""
+STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 2.5
+"""Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
 OVER_SHOULDER = 0.35
 """Arms: thrusts that end higher than this over the shoulder are throws."""
 WAVE_WIDTH, WAVE_REVERSALS = 0.12, 3
@@ -66,6 +67,8 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             forward, _, out = foot[np.argmax(s.leg_raise[stretch.frames, column])].tolist()
             way = "forward" if forward > abs(out) else "backward" if forward < -max(abs(out), 0.25) else "to_side"
             start, _ = s.frames.widened(stretch.start, stretch.end, 0.25)
+            if float(s.speed[stretch.frames].mean()) > WALK_SPEED and way == "backward":
+                continue
             is_fast = float(s.foot_speed[start : stretch.end, column].max()) >= KICK_SPEED
             found.setdefault(("kick" if is_fast and way != "backward" else "raise_leg", way), []).append(stretch)
     for (action, way), alike in found.items():
@@ -99,7 +102,9 @@ def knees(s: Signals) -> Iterator[Detection]:
 def raised_hands(s: Signals) -> Iterator[Detection]:
     """Hands that are raised, lowered again, and reached up."""
     is_up = ((s.tilt < 60) & (s.hips > 0.3))[:, None]
-    height = np.where(is_up, s.hand[:, :, 1], -2.0)
+    # a hand beside the shoulder is raised where its forearm points up
+    beside = np.where(s.hand[:, :, 1] > BESIDE_SHOULDER, s.forearm[:, :, 1] - FOREARM_UP, -2.0)
+    height = np.where(is_up, np.maximum(s.hand[:, :, 1], beside), -2.0)
     window = round(RAISE_S * FPS)
     raises, lowers = [], []
     for column, side in enumerate(SIDES):
@@ -160,13 +165,13 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
     for stretch in of_both_sides(s.frames, growth, THRUST):
         column, start = SIDES.index(stretch.side), stretch.start
         end = min(stretch.end, int(s.frames.last[start]))
-        forward, up, _ = s.hand[end, column].tolist()
+        forward, up, out = s.hand[end, column].tolist()
         speed = float(s.hand_speed[start : end + 1, column].max())
         if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or speed < FIST_SPEED:
             continue
         if up > OVER_SHOULDER and forward > 0 and s.hand[start, column, 1] > HANGING_HAND:
             found["throw"].append(stretch)
-        elif -0.6 < up <= OVER_SHOULDER and forward > 0.45:
+        elif -0.6 < up <= OVER_SHOULDER and forward > 0 and np.hypot(forward, out) > LEVEL_ARM:
             found["punch"].append(stretch)
     for action, alike in found.items():
         for group in series(s.frames, together(alike)):
@@ -178,7 +183,7 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
 
 def claps(s: Signals) -> Iterator[Detection]:
     """Hands that meet in front of the body, at least twice."""
-    in_front = (s.hand[:, :, 0].min(axis=1) > 0.0) & (s.hand[:, :, 1].min(axis=1) > -1.0) & (s.tilt < 60)
+    in_front = (s.hand[:, :, 0].min(axis=1) > 0.0) & (s.tilt < 60) & (s.speed < WALK_SPEED)
     nearness = np.where(in_front, CLAP_SPAN - s.frames.mean(s.hands_apart, 0.4), -1.0)
     for stretch in stretches(s.frames, nearness, CLAP):
         apart = s.hands_apart[stretch.frames]

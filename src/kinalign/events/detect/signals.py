@@ -112,6 +112,8 @@ class Signals:
     """Degrees that the hips have turned to the left since the first frame."""
     yaw_rate: Array
     """Degrees a second of the same."""
+    feet_yaw: Array
+    """Degrees that the feet, both together, have turned to the left since the first frame."""
     twist: Array
     """Degrees that the shoulders are turned to the left of the hips."""
     hips: Array
@@ -216,6 +218,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
     along = np.where(speed[:, None] > 0.25, _unit(pace), heading)
     hip_heading = _unit(_quarter_turn(hips_across))
     yaw = _unwrapped(frames, hip_heading, is_upright)
+    pointing = (world[:, _TOES] - world[:, _ANKLES]).sum(axis=1)[:, [0, 2]]
     shoulder_heading = _unit(_quarter_turn(shoulders_across))
 
     ankles, toes, hip_joints, knees = body[:, _ANKLES], body[:, _TOES], body[:, _HIPS], body[:, _KNEES]
@@ -242,6 +245,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
         course=_unwrapped(frames, along, speed > 0.25),
         yaw=yaw,
         yaw_rate=frames.rate(yaw, STRIDE_WINDOW_S),
+        feet_yaw=_unwrapped(frames, _unit(pointing), is_upright),
         twist=np.degrees(_angle(hip_heading, shoulder_heading)),
         hips=hips[:, 1] - ankle_floor,
         hips_behind=np.hypot(hips[:, 0] - feet[:, 0], hips[:, 2] - feet[:, 2]),
