@@ -1,9 +1,9 @@
 """How right the detector of events is on real clips of which it is known what happens in them.
 
 detector_truth.json says of an action of phrasings.json which events its clips hold (`is`, with {side} for the clip's
-own side and {other} for the other one) and which they may hold besides (`may`). Every other event that is detected
-there is a false one. Of events that labels never speak of, as standing before a kick, only the recall is known. A clip
-counts once for an action.
+own side and {other} for the other one) and which they may hold besides (`may`, * for any). Every other event that is
+detected there is a false one. Of events that labels never speak of, as standing before a kick, only the recall is
+known. A clip counts once for an action.
 
     python -m kinalign.evaluation.detector --split test
 """
@@ -82,7 +82,7 @@ def truth_of(clip: Clip) -> ClipTruth | None:
     for action, side in zip(meaning.actions, meaning.sides, strict=True):
         row, own = _table()[action], {"{side}": side, "{other}": OPPOSITE.get(side, "")}
         events += [{key: own.get(value, value) for key, value in event.items()} for event in row["is"]]
-        may |= set(row["may"].split())
+        may |= DETECTED if row["may"] == "*" else set(row["may"].split())
     return ClipTruth(tuple(events), frozenset(may))
 
 

@@ -29,13 +29,14 @@ DANCE = Rule(0.5, 1.0, 2.0, min_s=2.0, gap_s=1.0)
 
 STEP_LENGTH, STEP_LIFT = 0.25, 0.1
 """Legs by which a foot passes the other in a step, and is lifted over the other when stepping in place."""
-JOG_STEPS_S, JOG_SPEED, JOG_KNEE_DEG = 2.25, 1.2, 10.0
+JOG_STEPS_S, JOG_SPEED, JOG_KNEE_DEG, JOG_BOTH_DOWN = 2.25, 1.4, 10.0, 0.1
+"""Runs without flight: steps and legs a second, least bend of a knee, share of time with both feet down."""
 IN_PLACE_SPEED = 0.5
 """Legs a second below which a run or a jump goes nowhere."""
 STILL_BODY, STILL_FOOT = 0.25, 0.8
 """Legs a second of a pelvis and of a foot that are not still any more."""
 TURN_DEG, SPIN_DEG, CIRCLE_DEG = 45.0, 300.0, 270.0
-TURN_FEET = 0.6
+TURN_FEET = 0.5
 """Share of a turn that the feet must make too: where they stay, the body only twists."""
 ACROSS_DEG, BACK_DEG = 40.0, 130.0
 """Degrees from straight ahead beyond which a way leads sideways, and backward."""
@@ -139,11 +140,12 @@ def _going(
 
 
 def _is_jog(s: Signals, stretch: Stretch, steps: int) -> bool:
-    """Whether somebody runs without ever leaving the floor: quick steps on knees that are never straight."""
+    """Whether somebody runs without leaving the floor: quick steps, bent knees, hardly ever both feet down."""
     return (
         steps * FPS > JOG_STEPS_S * (stretch.end - stretch.start)
         and float(s.speed[stretch.frames].mean()) > JOG_SPEED
         and float(np.quantile(s.knee_bend[stretch.frames], 0.05)) > JOG_KNEE_DEG
+        and float((s.lift[stretch.frames].max(axis=1) < FLIGHT.leave).mean()) < JOG_BOTH_DOWN
     )
 
 

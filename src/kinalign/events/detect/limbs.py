@@ -25,13 +25,13 @@ KICK = Rule(25.0, 40.0, 80.0, min_s=0.1)
 # degrees of the thigh from straight down
 RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
 # height of the wrist over the shoulder, arms
-RAISE = Rule(-0.15, 0.2, 0.7, min_s=0.2, gap_s=0.1)
+RAISE = Rule(-0.15, 0.16, 0.7, min_s=0.2, gap_s=0.1)
 # height of the wrist over the head, arms
-REACH = Rule(-0.35, -0.2, 0.4, min_s=0.1)
+REACH = Rule(-0.3, -0.14, 0.4, min_s=0.1)
 # height of the wrist over the elbow, arms
 WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
 # growth of the distance of wrist and shoulder, arms a second
-THRUST = Rule(0.4, 1.1, 4.0)
+THRUST = Rule(0.4, 1.2, 4.0)
 # CLAP_SPAN - distance of the hands on average over 0.8 s, arms
 CLAP = Rule(0.0, 0.1, 0.5, min_s=0.4, gap_s=0.2)
 # degrees a second of the line from shoulder to wrist, seen from the side or from the front
@@ -45,11 +45,12 @@ BENT_KNEE_DEG = 55.0
 BESIDE_SHOULDER, FOREARM_UP = -0.2, 0.2
 HANGING_HAND, RAISE_S = -0.35, 2.0
 """Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
-STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 2.5
+STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 3.0
 """Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
-OVER_SHOULDER = 0.35
-"""Arms: thrusts that end higher than this over the shoulder are throws."""
-WAVE_WIDTH, WAVE_REVERSALS = 0.12, 3
+OVER_SHOULDER, THROWING_HAND = 0.35, -0.1
+"""Arms: thrusts that end higher than this over the shoulder, from about the shoulder, are throws."""
+WAVE_WIDTH, WAVE_REVERSALS, WAVE_REVERSALS_S = 0.08, 3, 1.5
+"""Arms by which a waving hand swings, how often it turns back at least, and how often a second."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN = 0.12, 0.4, 0.9
 ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS = 260.0, 0.35
 
@@ -145,7 +146,7 @@ def waves(s: Signals) -> Iterator[Detection]:
                 (turning_points(s.forearm[stretch.frames, column, axis], WAVE_WIDTH) for axis in (2, 0)), key=len
             )
             reversals = len(points) - 2
-            if reversals >= WAVE_REVERSALS:
+            if reversals >= WAVE_REVERSALS and reversals * FPS > WAVE_REVERSALS_S * (points[-1] - points[0]):
                 found.append(Stretch(stretch.start + points[0], stretch.start + points[-1] + 1, reversals, side))
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
@@ -169,7 +170,7 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         speed = float(s.hand_speed[start : end + 1, column].max())
         if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or speed < FIST_SPEED:
             continue
-        if up > OVER_SHOULDER and forward > 0 and s.hand[start, column, 1] > HANGING_HAND:
+        if up > OVER_SHOULDER and forward > 0 and s.hand[start, column, 1] > THROWING_HAND:
             found["throw"].append(stretch)
         elif -0.6 < up <= OVER_SHOULDER and forward > 0 and np.hypot(forward, out) > LEVEL_ARM:
             found["punch"].append(stretch)
