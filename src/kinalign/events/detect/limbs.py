@@ -25,7 +25,7 @@ KICK = Rule(25.0, 40.0, 80.0, min_s=0.1)
 # degrees of the thigh from straight down
 RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
 # height of the wrist over the shoulder, arms
-RAISE = Rule(-0.15, 0.16, 0.7, min_s=0.2, gap_s=0.1)
+RAISE = Rule(-0.15, 0.19, 0.7, min_s=0.2, gap_s=0.1)
 # height of the wrist over the head, arms
 REACH = Rule(-0.3, -0.14, 0.4, min_s=0.1)
 # height of the wrist over the elbow, arms
@@ -49,8 +49,8 @@ STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 3.0
 """Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
 OVER_SHOULDER, THROWING_HAND = 0.35, -0.1
 """Arms: thrusts that end higher than this over the shoulder, from about the shoulder, are throws."""
-WAVE_WIDTH, WAVE_REVERSALS, WAVE_REVERSALS_S = 0.08, 3, 1.5
-"""Arms by which a waving hand swings, how often it turns back at least, and how often a second."""
+WAVE_WIDTH, WAVE_REVERSALS = 0.08, 3
+"""Arms by which a waving hand swings, and how often it turns back at least."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN = 0.12, 0.4, 0.9
 ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS = 260.0, 0.35
 
@@ -146,7 +146,7 @@ def waves(s: Signals) -> Iterator[Detection]:
                 (turning_points(s.forearm[stretch.frames, column, axis], WAVE_WIDTH) for axis in (2, 0)), key=len
             )
             reversals = len(points) - 2
-            if reversals >= WAVE_REVERSALS and reversals * FPS > WAVE_REVERSALS_S * (points[-1] - points[0]):
+            if reversals >= WAVE_REVERSALS:
                 found.append(Stretch(stretch.start + points[0], stretch.start + points[-1] + 1, reversals, side))
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
