@@ -24,7 +24,7 @@ STAND = Rule(0.0, 0.3, 0.9, min_s=0.5, gap_s=0.1)
 TURN = Rule(12.0, 35.0, 90.0, gap_s=0.3)
 # height of the lower foot over where it stands, legs
 FLIGHT = Rule(0.03, 0.06, 0.2, min_s=0.1)
-# the least of the shares of hands, feet and aimless travel
+# the least of the shares of hands, feet and ways that the body does not face
 DANCE = Rule(0.5, 1.0, 2.0, min_s=2.0, gap_s=1.0)
 
 STEP_LENGTH, STEP_LIFT = 0.25, 0.1
@@ -46,8 +46,8 @@ FLYING_HIPS = 0.7
 JUMP_RISE, LEAP_RISE = 0.03, 0.15
 """Legs: what rises less is no jump; a running stride that rises more is a leap."""
 LONG_FLIGHT_S = 0.3
-DANCE_HANDS, DANCE_FEET, DANCE_ROAM, DANCE_WINDOW_S = 1.0, 1.0, 0.25, 1.5
-"""Arms a second, legs a second, and legs a second of way that leads nowhere, over this time to either side."""
+DANCE_HANDS, DANCE_FEET, DANCE_ASTRAY, DANCE_WINDOW_S = 0.9, 0.9, 0.3, 1.5
+"""Arms, legs and legs a second of speed, the last one other than forward, over this time to either side."""
 
 
 @dataclass(frozen=True)
@@ -231,12 +231,12 @@ def jumps(s: Signals, flown: list[Flight], is_running: BoolArray) -> Iterator[De
 
 
 def dances(s: Signals) -> Iterator[Detection]:
-    """Hands and feet that keep moving while the body goes here and there."""
+    """Hands and feet that keep moving while the body goes to its sides and backward, which walks seldom do."""
     mean = s.frames.mean
     hands = mean(s.hand_speed.mean(axis=1), DANCE_WINDOW_S) / DANCE_HANDS
     feet = mean(s.foot_speed.mean(axis=1), DANCE_WINDOW_S) / DANCE_FEET
-    roam = (mean(s.speed, DANCE_WINDOW_S) - s.drift) / DANCE_ROAM
-    for stretch in stretches(s.frames, np.minimum(np.minimum(hands, feet), roam), DANCE):
+    astray = mean(s.speed - np.maximum(s.velocity[:, 0], 0), DANCE_WINDOW_S) / DANCE_ASTRAY
+    for stretch in stretches(s.frames, np.minimum(np.minimum(hands, feet), astray), DANCE):
         hand_m = float(s.hand_speed[stretch.frames].mean()) * s.arm_at(stretch.start)
         foot_m = float(s.foot_speed[stretch.frames].mean()) * s.leg_at(stretch.start)
         seconds = (stretch.end - stretch.start) / FPS

@@ -27,7 +27,7 @@ RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
 # height of the wrist over the shoulder, arms
 RAISE = Rule(-0.15, 0.19, 0.7, min_s=0.2, gap_s=0.1)
 # height of the wrist over the head, arms
-REACH = Rule(-0.3, -0.14, 0.4, min_s=0.1)
+REACH = Rule(-0.3, -0.14, 0.4, min_s=0.5)
 # height of the wrist over the elbow, arms
 WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
 # growth of the distance of wrist and shoulder, arms a second
@@ -47,11 +47,14 @@ HANGING_HAND, RAISE_S = -0.35, 2.0
 """Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
 STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 3.0
 """Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
-OVER_SHOULDER, THROWING_HAND = 0.35, -0.1
-"""Arms: thrusts that end higher than this over the shoulder, from about the shoulder, are throws."""
+OVER_SHOULDER = 0.35
+"""Arms: thrusts that end higher than this over the shoulder are throws."""
+BACK, BACK_S = 0.15, 0.6
+"""Arms that a fist is drawn back, or a hand that threw sinks, within this time; who reaches out stays there."""
 WAVE_WIDTH, WAVE_REVERSALS = 0.08, 3
 """Arms by which a waving hand swings, and how often it turns back at least."""
-CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN = 0.12, 0.4, 0.9
+CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
+"""Arms that hands part between claps, their distance in a clap and on average, and the time from one to the next."""
 ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS = 260.0, 0.35
 
 
@@ -104,7 +107,8 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
     """Hands that are raised, lowered again, and reached up."""
     is_up = ((s.tilt < 60) & (s.hips > 0.3))[:, None]
     # a hand beside the shoulder is raised where its forearm points up
-    beside = np.where(s.hand[:, :, 1] > BESIDE_SHOULDER, s.forearm[:, :, 1] - FOREARM_UP, -2.0)
+    is_beside = (s.hand[:, :, 1] > BESIDE_SHOULDER) & (s.speed < WALK_SPEED)[:, None]
+    beside = np.where(is_beside, s.forearm[:, :, 1] - FOREARM_UP, -2.0)
     height = np.where(is_up, np.maximum(s.hand[:, :, 1], beside), -2.0)
     window = round(RAISE_S * FPS)
     raises, lowers = [], []
@@ -168,11 +172,22 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         end = min(stretch.end, int(s.frames.last[start]))
         forward, up, out = s.hand[end, column].tolist()
         speed = float(s.hand_speed[start : end + 1, column].max())
+        after = min(end + round(BACK_S * FPS), int(s.frames.last[start]))
         if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or speed < FIST_SPEED:
             continue
-        if up > OVER_SHOULDER and forward > 0 and s.hand[start, column, 1] > THROWING_HAND:
+        if (
+            up > OVER_SHOULDER
+            and forward > 0
+            and s.hand[start, column, 1] > HANGING_HAND
+            and up - s.hand[after, column, 1] > BACK
+        ):
             found["throw"].append(stretch)
-        elif -0.6 < up <= OVER_SHOULDER and forward > 0 and np.hypot(forward, out) > LEVEL_ARM:
+        elif (
+            -0.6 < up <= OVER_SHOULDER
+            and forward > 0
+            and np.hypot(forward, out) > LEVEL_ARM
+            and s.reach[end, column] - s.reach[after, column] > BACK
+        ):
             found["punch"].append(stretch)
     for action, alike in found.items():
         for group in series(s.frames, together(alike)):
@@ -186,15 +201,21 @@ def claps(s: Signals) -> Iterator[Detection]:
     """Hands that meet in front of the body, at least twice."""
     in_front = (s.hand[:, :, 0].min(axis=1) > 0.0) & (s.tilt < 60) & (s.speed < WALK_SPEED)
     nearness = np.where(in_front, CLAP_SPAN - s.frames.mean(s.hands_apart, 0.4), -1.0)
+    met = []
     for stretch in stretches(s.frames, nearness, CLAP):
         apart = s.hands_apart[stretch.frames]
-        met = [point for point in _lows(apart, turning_points(apart, CLAP_WIDTH)) if apart[point] < CLAP_DISTANCE]
-        if len(met) < 2:
-            continue
-        start, end = s.frames.widened(stretch.start + met[0], stretch.start + met[-1] + 1, 0.1)
-        reason = f"wrists meet to {float(apart.min()) * s.arm_at(start):.2f} m {times(len(met))}"
-        confidence = round(min(0.4 + 0.1 * len(met), 1.0), 2)
-        yield Detection("clap", start, end, confidence, reason, "both", count=len(met), part="hand")
+        lows = _lows(apart, turning_points(apart, CLAP_WIDTH))
+        met += [
+            Stretch(stretch.start + low, stretch.start + low + 1, -apart[low])
+            for low in lows
+            if apart[low] < CLAP_DISTANCE
+        ]
+    for group in series(s.frames, met, CLAP_S):
+        if group.count > 1:
+            start, end = s.frames.widened(group.start, group.end, 0.1)
+            reason = f"wrists meet to {-group.peak * s.arm_at(start):.2f} m {times(group.count)}"
+            confidence = round(min(0.4 + 0.1 * group.count, 1.0), 2)
+            yield Detection("clap", start, end, confidence, reason, "both", count=group.count, part="hand")
 
 
 def _lows(values: Array, points: list[int]) -> list[int]:

@@ -24,7 +24,6 @@ BoolArray = NDArray[np.bool_]
 
 STRIDE_WINDOW_S = 0.3
 """Speeds of the whole body and of its heading are taken over this time to either side: the sway of steps cancels."""
-DRIFT_WINDOW_S = 1.5
 UPRIGHT_DEG = 60.0
 """A trunk that leans farther than this has no heading that could turn."""
 
@@ -102,8 +101,6 @@ class Signals:
     """(M,) metres that one arm is long."""
     speed: Array
     """Of the pelvis over the ground, legs a second."""
-    drift: Array
-    """The same over three seconds: what is left of it when the way there and back cancel."""
     velocity: Array
     """(N, 2) the same forward and to the left of where the body faces."""
     course: Array
@@ -240,7 +237,6 @@ def measure(motions: Sequence[Motion]) -> Signals:
         leg_m=leg_m,
         arm_m=arm_m,
         speed=speed,
-        drift=np.linalg.norm(frames.rate(world[:, _PELVIS][:, [0, 2]], DRIFT_WINDOW_S), axis=-1),
         velocity=np.stack((_dot(pace, heading), _dot(pace, left)), axis=-1),
         course=_unwrapped(frames, along, speed > 0.25),
         yaw=yaw,
