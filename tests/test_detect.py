@@ -153,7 +153,8 @@ def test_a_single_frame_holds_no_event() -> None:
     ids=["jump", "squat", "kick"],
 )
 def test_joined_repetitions_are_counted(action: str, single: Motion, count: int) -> None:
-    assert one(action, repeated(single, count)).count == count
+    # those that lie farther apart are events of their own
+    assert sum(event.count or 0 for event in of(action, repeated(single, count))) == count
 
 
 def test_real_single_events_are_counted_when_joined(openmocap: Callable[[str], list[Clip]]) -> None:

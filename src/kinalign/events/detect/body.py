@@ -60,7 +60,7 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
     is_airborne = np.zeros(len(s.speed), dtype=bool)
     for flight in flown:
         if flight.kind == "both":
-            is_airborne[slice(*s.frames.widened(flight.start, flight.end, 0.25))] = True
+            is_airborne[slice(*s.frames.widened(flight.start, flight.end, 0.5))] = True
     depth = 1 - s.hips
     rests = _rests(s)
     for stretch in stretches(s.frames, depth, DIP):
@@ -180,14 +180,15 @@ def twists(s: Signals) -> Iterator[Detection]:
 def jumping_jacks(s: Signals) -> Iterator[Detection]:
     """Arms up and feet apart at the same time, again and again or off the floor."""
     arms = s.hand[:, :, 1].min(axis=1) + 0.5
-    legs = (s.feet_apart - SPREAD_FEET) / (SPREAD_FEET_MORE - SPREAD_FEET)
+    apart = s.stride[:, 1]
+    legs = (apart - SPREAD_FEET) / (SPREAD_FEET_MORE - SPREAD_FEET)
     for group in series(s.frames, stretches(s.frames, np.minimum(arms, legs), JUMPING_JACK)):
         start, end = s.frames.widened(group.start, group.end, 0.2)
-        if np.ptp(s.feet_apart[start:end]) < SPREAD_FEET or (
+        if np.ptp(apart[start:end]) < SPREAD_FEET or (
             group.count < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave
         ):
             continue
-        apart_m = float(s.feet_apart[start:end].max()) * s.leg_at(start)
+        apart_m = float(apart[start:end].max()) * s.leg_at(start)
         reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.count)}"
         yield Detection(
             "jumping_jack", start, end, JUMPING_JACK.confidence(group.peak), reason, direction="up", count=group.count

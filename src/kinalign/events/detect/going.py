@@ -14,7 +14,7 @@ from kinalign.events.detect.stretches import SIDES, Rule, Side, Stretch, series,
 from kinalign.motion.motion import FPS
 
 # speed of the pelvis, legs a second
-WALK = Rule(0.25, 0.5, 1.0, min_s=0.5, gap_s=0.3)
+WALK = Rule(0.25, 0.5, 1.0, min_s=0.5, gap_s=0.4)
 DASH = Rule(3.2, 4.0, 6.0, min_s=0.3)
 # share of frames near by in which one foot has left the floor and the other has not yet touched it
 RUN = Rule(0.02, 0.08, 0.3, min_s=0.4)
@@ -150,8 +150,10 @@ def _is_jog(s: Signals, stretch: Stretch, steps: int) -> bool:
 
 
 def _steps(s: Signals, frames: slice) -> tuple[int, Side]:
-    """Steps of feet that pass each other, and the foot that makes the first one."""
-    stride = s.stride[frames]
+    """Steps of feet that pass each other on their way, or part and close to the side; the foot that makes the first."""
+    way = s.velocity[frames].mean(axis=0)
+    axis = int(abs(way[1]) > abs(way[0]))
+    stride = s.stride[frames, axis] * np.sign(way[axis])
     points = turning_points(stride, STEP_LENGTH)
     if len(points) < 2:
         return 0, ""

@@ -158,7 +158,7 @@ def waves(s: Signals) -> Iterator[Detection]:
         reversals = int(stretch.peak)
         reason = f"{wrists(stretch.side)} {abs(over_m):.2f} m {where} the head, {reversals} lateral reversals"
         confidence = round(min(0.5 + 0.1 * (reversals - WAVE_REVERSALS + 1), 1.0), 2)
-        count = round(reversals / 2)
+        count = reversals // 2
         yield Detection("wave", stretch.start, stretch.end, confidence, reason, stretch.side, "", count, part="hand")
 
 

@@ -24,6 +24,8 @@ BoolArray = NDArray[np.bool_]
 
 STRIDE_WINDOW_S = 0.3
 """Speeds of the whole body and of its heading are taken over this time to either side: the sway of steps cancels."""
+MOVING = 0.25
+"""Legs a second below which the way of the pelvis has no direction."""
 UPRIGHT_DEG = 60.0
 """A trunk that leans farther than this has no heading that could turn."""
 
@@ -142,9 +144,7 @@ class Signals:
     knee_height: Array
     """(N, 2) over the floor in legs."""
     stride: Array
-    """Left ankle before the right one along the way, or along the heading where the body stays, in legs."""
-    feet_apart: Array
-    """Distance of the ankles across the body in legs."""
+    """(N, 2) left ankle before the right one, and to the left of it, in legs."""
     hand: Array
     """(N, 2, 3) wrist from its shoulder in arms: forward, up, out."""
     forearm: Array
@@ -212,7 +212,6 @@ def measure(motions: Sequence[Motion]) -> Signals:
 
     pace = frames.rate(world[:, _PELVIS][:, [0, 2]], STRIDE_WINDOW_S)
     speed = np.hypot(pace[:, 0], pace[:, 1])
-    along = np.where(speed[:, None] > 0.25, _unit(pace), heading)
     hip_heading = _unit(_quarter_turn(hips_across))
     yaw = _unwrapped(frames, hip_heading, is_upright)
     pointing = (world[:, _TOES] - world[:, _ANKLES]).sum(axis=1)[:, [0, 2]]
@@ -238,7 +237,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
         arm_m=arm_m,
         speed=speed,
         velocity=np.stack((_dot(pace, heading), _dot(pace, left)), axis=-1),
-        course=_unwrapped(frames, along, speed > 0.25),
+        course=_unwrapped(frames, _unit(pace), speed > MOVING),
         yaw=yaw,
         yaw_rate=frames.rate(yaw, STRIDE_WINDOW_S),
         feet_yaw=_unwrapped(frames, _unit(pointing), is_upright),
@@ -257,8 +256,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
         thigh_raise=_from_down(thigh),
         knee_bend=_between(thigh, shin),
         knee_height=knees[..., 1],
-        stride=_dot(ground[:, _ANKLES[0]] - ground[:, _ANKLES[1]], along),
-        feet_apart=ankles[:, 0, 2] - ankles[:, 1, 2],
+        stride=ankles[:, 0, [0, 2]] - ankles[:, 1, [0, 2]],
         hand=hand * outward / arm[:, None, None],
         forearm=forearm * outward / arm[:, None, None],
         reach=np.linalg.norm(hand, axis=-1) / arm[:, None],
