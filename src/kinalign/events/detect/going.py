@@ -25,7 +25,7 @@ TURN = Rule(12.0, 35.0, 90.0, gap_s=0.3)
 # height of the lower foot over where it stands, legs
 FLIGHT = Rule(0.03, 0.06, 0.2, min_s=0.1)
 # the least of the shares of hands, feet and ways that the body does not face
-DANCE = Rule(0.5, 1.0, 2.0, min_s=2.0, gap_s=1.0)
+DANCE = Rule(0.5, 1.0, 2.0, min_s=2.5, gap_s=1.0)
 
 STEP_LENGTH, STEP_LIFT = 0.25, 0.1
 """Legs by which a foot passes the other in a step, and is lifted over the other when stepping in place."""

@@ -39,8 +39,8 @@ ROTATE_ARM = Rule(60.0, 200.0, 500.0, gap_s=0.1)
 
 WALK_SPEED = 0.8
 """Legs a second from which a lifted knee is part of walking."""
-KICK_SPEED, KICK_REACH, OTHER_LEG_DEG = 3.0, 0.85, 40.0
-"""Legs a second of the foot, legs from hip to ankle, and degrees that the standing leg may lean."""
+KICK_SPEED, KICK_REACH, BEHIND, OTHER_LEG_DEG = 3.0, 0.85, 0.25, 40.0
+"""Legs a second of the foot, legs from hip to ankle, legs of a foot behind its hip, degrees of the other leg."""
 BENT_KNEE_DEG = 55.0
 BESIDE_SHOULDER, FOREARM_UP = -0.2, 0.2
 HANGING_HAND, RAISE_S = -0.35, 2.0
@@ -63,18 +63,20 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
     is_standing = (s.hips > 0.7) & (s.tilt < 75) & ~is_running
     found: dict[tuple[str, str], list[Stretch]] = {}
     for column, side in enumerate(SIDES):
-        alone = is_standing & (s.leg_raise[:, 1 - column] < OTHER_LEG_DEG)
-        for stretch in stretches(s.frames, np.where(alone, s.leg_raise[:, column], 0.0), KICK, side):
-            foot = s.foot[stretch.frames, column]
-            if float(np.linalg.norm(foot, axis=-1).max()) < KICK_REACH:
+        forward, _, out = s.foot[:, column].T
+        is_behind = forward < -np.maximum(np.abs(out), BEHIND)
+        alone = np.where(is_standing & (s.leg_raise[:, 1 - column] < OTHER_LEG_DEG), s.leg_raise[:, column], 0.0)
+        for stretch in stretches(s.frames, np.where(is_behind, 0.0, alone), KICK, side):
+            if _length(s, stretch, column) < KICK_REACH:
                 continue
-            forward, _, out = foot[np.argmax(s.leg_raise[stretch.frames, column])].tolist()
-            way = "forward" if forward > abs(out) else "backward" if forward < -max(abs(out), 0.25) else "to_side"
+            highest = stretch.start + int(np.argmax(alone[stretch.frames]))
+            way = "forward" if forward[highest] > abs(out[highest]) else "to_side"
             start, _ = s.frames.widened(stretch.start, stretch.end, 0.25)
-            if float(s.speed[stretch.frames].mean()) > WALK_SPEED and way == "backward":
-                continue
             is_fast = float(s.foot_speed[start : stretch.end, column].max()) >= KICK_SPEED
-            found.setdefault(("kick" if is_fast and way != "backward" else "raise_leg", way), []).append(stretch)
+            found.setdefault(("kick" if is_fast else "raise_leg", way), []).append(stretch)
+        for stretch in stretches(s.frames, np.where(is_behind & (s.speed < WALK_SPEED), alone, 0.0), KICK, side):
+            if _length(s, stretch, column) >= KICK_REACH:
+                found.setdefault(("raise_leg", "backward"), []).append(stretch)
     for (action, way), alike in found.items():
         for group in series(s.frames, alike):
             start, end = s.frames.widened(group.start, group.end, 0.2)
@@ -85,6 +87,11 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             )
             confidence = KICK.confidence(group.peak)
             yield Detection(action, start, end, confidence, reason, group.side, way, group.count, part="leg")
+
+
+def _length(s: Signals, stretch: Stretch, column: int) -> float:
+    """Legs from hip to ankle where the leg is stretched most."""
+    return float(np.linalg.norm(s.foot[stretch.frames, column], axis=-1).max())
 
 
 def knees(s: Signals) -> Iterator[Detection]:
