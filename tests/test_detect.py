@@ -304,7 +304,7 @@ def test_both_hands_at_once_are_one_event_and_hands_in_turn_a_series() -> None:
     rule = Rule(1.0, 2.0, 4.0)
     found = together(stretches(frames, columns[:, 0], rule, "left") + stretches(frames, columns[:, 1], rule, "right"))
     assert [stretch.side for stretch in found] == ["both", "left", "right"]
-    assert [(group.side, group.count) for group in series(frames, found[1:])] == [("alternate", 2)]
+    assert [(group.side, group.repeats) for group in series(frames, found[1:])] == [("alternate", 2)]
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=40))

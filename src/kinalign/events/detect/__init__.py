@@ -40,7 +40,7 @@ PARTS_OF: dict[str, frozenset[str]] = {
 }
 """Events that are seen as a part of another one and are then not reported beside it."""
 
-BATCH_FRAMES = 16_384
+BATCH_FRAMES = 8_192
 """Frames that are computed at a time: few enough for a processor's cache, so many that single calls cost nothing."""
 
 

@@ -93,9 +93,9 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
                 yield Detection("get_up", int(low[-1]), end, confidence, reason, direction="up", count=1)
     for group in series(s.frames, squats):
         low_m = (1 - group.peak) * s.leg_at(group.start)
-        reason = f"hips down to {low_m:.2f} m over the ankles and up again {times(group.count)}"
+        reason = f"hips down to {low_m:.2f} m over the ankles and up again {times(group.repeats)}"
         confidence = DIP.confidence(group.peak)
-        yield Detection("squat", group.start, group.end, confidence, reason, direction="down", count=group.count)
+        yield Detection("squat", group.start, group.end, confidence, reason, direction="down", count=group.repeats)
 
 
 def _rests(s: Signals) -> dict[str, BoolArray]:
@@ -124,9 +124,9 @@ def stoops(s: Signals) -> Iterator[Detection]:
     for action, alike in found.items():
         for group in series(s.frames, alike):
             legs = " with straight legs" if action == "bow" else ""
-            reason = f"trunk leans forward by {group.peak:.0f} degrees{legs} {times(group.count)}"
+            reason = f"trunk leans forward by {group.peak:.0f} degrees{legs} {times(group.repeats)}"
             confidence = STOOP.confidence(group.peak)
-            yield Detection(action, group.start, group.end, confidence, reason, direction="forward", count=group.count)
+            yield Detection(action, group.start, group.end, confidence, reason, direction="forward", count=group.repeats)
 
 
 def low_hands(s: Signals) -> Iterator[Detection]:
@@ -135,20 +135,20 @@ def low_hands(s: Signals) -> Iterator[Detection]:
     low = np.where(is_reaching[:, None], 1 - s.hand_height, -1.0)
     for group in series(s.frames, together(of_both_sides(s.frames, low, LOW_HAND))):
         height_m = (1 - group.peak) * s.leg_at(group.start)
-        reason = f"{wrists(group.side)} {height_m:.2f} m over the floor {times(group.count)}"
+        reason = f"{wrists(group.side)} {height_m:.2f} m over the floor {times(group.repeats)}"
         confidence = LOW_HAND.confidence(group.peak)
         for action in ("put_down", "pick_up"):
             yield Detection(
-                action, group.start, group.end, confidence, reason, group.side, "down", group.count, part="hand"
+                action, group.start, group.end, confidence, reason, group.side, "down", group.repeats, part="hand"
             )
     is_straight = s.knee_bend.min(axis=1) < STRAIGHT_KNEE_DEG + 15
     near = np.where((is_reaching & is_straight)[:, None], 1 - s.hand_to_foot, -1.0)
     for group in series(s.frames, together(of_both_sides(s.frames, near, HAND_TO_FOOT))):
         distance_m = (1 - group.peak) * s.leg_at(group.start)
-        reason = f"{wrists(group.side)} {distance_m:.2f} m from a foot {times(group.count)}"
+        reason = f"{wrists(group.side)} {distance_m:.2f} m from a foot {times(group.repeats)}"
         confidence = HAND_TO_FOOT.confidence(group.peak)
         yield Detection(
-            "touch", group.start, group.end, confidence, reason, group.side, "down", group.count, part="foot"
+            "touch", group.start, group.end, confidence, reason, group.side, "down", group.repeats, part="foot"
         )
 
 
@@ -156,10 +156,10 @@ def elbows_to_knees(s: Signals) -> Iterator[Detection]:
     near = np.where((s.hips > 0.7)[:, None], 1 - s.elbow_to_knee, -1.0)
     for group in series(s.frames, together(of_both_sides(s.frames, near, ELBOW_TO_KNEE))):
         distance_m = (1 - group.peak) * s.leg_at(group.start)
-        reason = f"{group.side} elbow {distance_m:.2f} m from the other knee {times(group.count)}"
+        reason = f"{group.side} elbow {distance_m:.2f} m from the other knee {times(group.repeats)}"
         confidence = ELBOW_TO_KNEE.confidence(group.peak)
         yield Detection(
-            "touch", group.start, group.end, confidence, reason, group.side, count=group.count, part="elbow"
+            "touch", group.start, group.end, confidence, reason, group.side, count=group.repeats, part="elbow"
         )
 
 
@@ -185,13 +185,13 @@ def jumping_jacks(s: Signals) -> Iterator[Detection]:
     for group in series(s.frames, stretches(s.frames, np.minimum(arms, legs), JUMPING_JACK)):
         start, end = s.frames.widened(group.start, group.end, 0.2)
         if np.ptp(apart[start:end]) < SPREAD_FEET or (
-            group.count < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave
+            group.repeats < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave
         ):
             continue
         apart_m = float(apart[start:end].max()) * s.leg_at(start)
-        reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.count)}"
+        reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.repeats)}"
         yield Detection(
-            "jumping_jack", start, end, JUMPING_JACK.confidence(group.peak), reason, direction="up", count=group.count
+            "jumping_jack", start, end, JUMPING_JACK.confidence(group.peak), reason, direction="up", count=group.repeats
         )
 
 
@@ -209,4 +209,4 @@ def overturns(s: Signals) -> Iterator[Detection]:
             hands_m, feet_m = float(s.hand_height[group.frames].min()), float(s.lift[group.frames].max())
             hands_m, feet_m = hands_m * s.leg_at(start), feet_m * s.leg_at(start)
             reason = f"trunk {group.peak:.0f} degrees from upright, a hand {hands_m:.2f} m and feet {feet_m:.2f} m up"
-            yield Detection(action, start, end, OVERTURN.confidence(group.peak), reason, count=group.count)
+            yield Detection(action, start, end, OVERTURN.confidence(group.peak), reason, count=group.repeats)

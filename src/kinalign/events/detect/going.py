@@ -227,9 +227,9 @@ def jumps(s: Signals, flown: list[Flight], is_running: BoolArray) -> Iterator[De
             moved = float(s.speed[group.frames].mean())
             direction = _way(s, group.frames) if moved > IN_PLACE_SPEED else "up"
             rise_m = group.peak * s.leg_at(start)
-            reason = f"both feet off the floor {times(group.count)}, hips up by {rise_m:.2f} m, {direction}"
+            reason = f"both feet off the floor {times(group.repeats)}, hips up by {rise_m:.2f} m, {direction}"
             confidence = FLIGHT.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, direction, group.count)
+            yield Detection(action, start, end, confidence, reason, group.side, direction, group.repeats)
 
 
 def dances(s: Signals) -> Iterator[Detection]:

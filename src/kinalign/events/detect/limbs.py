@@ -83,10 +83,10 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             metres = float(s.foot_speed[start:end].max()) * s.leg_at(start)
             reason = (
                 f"{group.side} leg {group.peak:.0f} degrees from straight down {way.replace('_', ' ')}, "
-                f"foot at {metres:.1f} m/s, {times(group.count)}"
+                f"foot at {metres:.1f} m/s, {times(group.repeats)}"
             )
             confidence = KICK.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, way, group.count, part="leg")
+            yield Detection(action, start, end, confidence, reason, group.side, way, group.repeats, part="leg")
 
 
 def _length(s: Signals, stretch: Stretch, column: int) -> float:
@@ -105,9 +105,9 @@ def knees(s: Signals) -> Iterator[Detection]:
     for group in series(s.frames, found):
         start, end = s.frames.widened(group.start, group.end, 0.2)
         whose = f"{group.side} thigh" if group.side in SIDES else "thighs in turn"
-        reason = f"{whose} {group.peak:.0f} degrees from straight down {times(group.count)}"
+        reason = f"{whose} {group.peak:.0f} degrees from straight down {times(group.repeats)}"
         confidence = RAISE_KNEE.confidence(group.peak)
-        yield Detection("raise_knee", start, end, confidence, reason, group.side, "up", group.count, part="knee")
+        yield Detection("raise_knee", start, end, confidence, reason, group.side, "up", group.repeats, part="knee")
 
 
 def raised_hands(s: Signals) -> Iterator[Detection]:
@@ -199,9 +199,9 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
     for action, alike in found.items():
         for group in series(s.frames, together(alike)):
             start, end = s.frames.widened(group.start, group.end, 0.15)
-            reason = f"{wrists(group.side)} thrust out at {group.peak * s.arm_at(start):.1f} m/s {times(group.count)}"
+            reason = f"{wrists(group.side)} thrust out at {group.peak * s.arm_at(start):.1f} m/s {times(group.repeats)}"
             confidence = THRUST.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, "forward", group.count, part="hand")
+            yield Detection(action, start, end, confidence, reason, group.side, "forward", group.repeats, part="hand")
 
 
 def claps(s: Signals) -> Iterator[Detection]:
@@ -218,11 +218,11 @@ def claps(s: Signals) -> Iterator[Detection]:
             if apart[low] < CLAP_DISTANCE
         ]
     for group in series(s.frames, met, CLAP_S):
-        if group.count > 1:
+        if group.repeats > 1:
             start, end = s.frames.widened(group.start, group.end, 0.1)
-            reason = f"wrists meet to {-group.peak * s.arm_at(start):.2f} m {times(group.count)}"
-            confidence = round(min(0.4 + 0.1 * group.count, 1.0), 2)
-            yield Detection("clap", start, end, confidence, reason, "both", count=group.count, part="hand")
+            reason = f"wrists meet to {-group.peak * s.arm_at(start):.2f} m {times(group.repeats)}"
+            confidence = round(min(0.4 + 0.1 * group.repeats, 1.0), 2)
+            yield Detection("clap", start, end, confidence, reason, "both", count=group.repeats, part="hand")
 
 
 def _lows(values: Array, points: list[int]) -> list[int]:

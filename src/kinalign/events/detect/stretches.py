@@ -55,7 +55,7 @@ class Series(NamedTuple):
     end: int
     peak: float
     side: Side
-    count: int
+    repeats: int
 
     @property
     def frames(self) -> slice:
@@ -106,9 +106,9 @@ def series(frames: Frames, found: Iterable[Stretch], gap_s: float = SERIES_S) ->
     merged: list[Series] = []
     for start, end, peak, side in sorted(found):
         last = merged[-1] if merged else None
-        if last and start - last.end <= gap_s * FPS and frames.motion[start] == frames.motion[last.start]:
+        if last is not None and start - last.end <= gap_s * FPS and frames.motion[start] == frames.motion[last.start]:
             sides: Side = side if side == last.side else "both" if "both" in (side, last.side) else "alternate"
-            merged[-1] = Series(last.start, max(end, last.end), max(peak, last.peak), sides, last.count + 1)
+            merged[-1] = Series(last.start, max(end, last.end), max(peak, last.peak), sides, last.repeats + 1)
         else:
             merged.append(Series(start, end, peak, side, 1))
     return merged
