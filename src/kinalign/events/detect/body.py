@@ -126,7 +126,9 @@ def stoops(s: Signals) -> Iterator[Detection]:
             legs = " with straight legs" if action == "bow" else ""
             reason = f"trunk leans forward by {group.peak:.0f} degrees{legs} {times(group.repeats)}"
             confidence = STOOP.confidence(group.peak)
-            yield Detection(action, group.start, group.end, confidence, reason, direction="forward", count=group.repeats)
+            yield Detection(
+                action, group.start, group.end, confidence, reason, direction="forward", count=group.repeats
+            )
 
 
 def low_hands(s: Signals) -> Iterator[Detection]:

@@ -98,7 +98,8 @@ def flights(s: Signals) -> list[Flight]:
 
 def gaits(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
     """Walks, runs and dashes with their steps, and a mask (N,) of the frames in which somebody runs."""
-    found, is_running = [], np.zeros(len(s.speed), dtype=bool)
+    found: list[Detection] = []
+    is_running = np.zeros(len(s.speed), dtype=bool)
     striding = np.zeros(len(s.speed))
     for flight in flown:
         if flight.kind == "stride":

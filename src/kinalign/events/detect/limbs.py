@@ -47,10 +47,10 @@ HANGING_HAND, RAISE_S = -0.35, 2.0
 """Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
 STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 3.0
 """Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
-OVER_SHOULDER = 0.35
-"""Arms: thrusts that end higher than this over the shoulder are throws."""
+OVER_SHOULDER, THROW_FROM, THROW_SPEED = 0.35, -0.1, 1.8
+"""Arms over the shoulder where a throw ends and where it begins; arms a second of the hand."""
 BACK, BACK_S = 0.15, 0.6
-"""Arms that a fist is drawn back, or a hand that threw sinks, within this time; who reaches out stays there."""
+"""Arms that a fist is drawn back within this time; who reaches out stays there."""
 WAVE_WIDTH, WAVE_REVERSALS = 0.08, 3
 """Arms by which a waving hand swings, and how often it turns back at least."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
@@ -180,21 +180,12 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         forward, up, out = s.hand[end, column].tolist()
         speed = float(s.hand_speed[start : end + 1, column].max())
         after = min(end + round(BACK_S * FPS), int(s.frames.last[start]))
-        if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or speed < FIST_SPEED:
+        if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or forward < 0:
             continue
-        if (
-            up > OVER_SHOULDER
-            and forward > 0
-            and s.hand[start, column, 1] > HANGING_HAND
-            and up - s.hand[after, column, 1] > BACK
-        ):
+        if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED:
             found["throw"].append(stretch)
-        elif (
-            -0.6 < up <= OVER_SHOULDER
-            and forward > 0
-            and np.hypot(forward, out) > LEVEL_ARM
-            and s.reach[end, column] - s.reach[after, column] > BACK
-        ):
+        is_back = s.reach[end, column] - s.reach[after, column] > BACK
+        if -0.6 < up <= OVER_SHOULDER and np.hypot(forward, out) > LEVEL_ARM and speed > FIST_SPEED and is_back:
             found["punch"].append(stretch)
     for action, alike in found.items():
         for group in series(s.frames, together(alike)):
