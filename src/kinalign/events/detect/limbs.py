@@ -51,8 +51,8 @@ OVER_SHOULDER, THROW_FROM, THROW_SPEED = 0.35, -0.1, 1.8
 """Arms over the shoulder where a throw ends and where it begins; arms a second of the hand."""
 BACK, BACK_S = 0.15, 0.6
 """Arms that a fist is drawn back within this time; who reaches out stays there."""
-WAVE_WIDTH, WAVE_REVERSALS = 0.08, 3
-"""Arms by which a waving hand swings, and how often it turns back at least."""
+WAVE_WIDTH, WAVE_REVERSALS, WAVE_TURN_DEG_S = 0.06, 4, 25.0
+"""Arms by which a waving hand swings, how often it turns back at least, how fast the hips may turn (fighters' do)."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
 """Arms that hands part between claps, their distance in a clap and on average, and the time from one to the next."""
 ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS = 260.0, 0.35
@@ -157,8 +157,11 @@ def waves(s: Signals) -> Iterator[Detection]:
                 (turning_points(s.forearm[stretch.frames, column, axis], WAVE_WIDTH) for axis in (2, 0)), key=len
             )
             reversals = len(points) - 2
-            if reversals >= WAVE_REVERSALS:
-                found.append(Stretch(stretch.start + points[0], stretch.start + points[-1] + 1, reversals, side))
+            if reversals < WAVE_REVERSALS:
+                continue
+            start, end = stretch.start + points[0], stretch.start + points[-1] + 1
+            if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
+                found.append(Stretch(start, end, reversals, side))
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
         where = "above" if over_m > 0 else "below"
