@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from kinalign.data.phrasings import load_language
 from kinalign.data.records import Clip
@@ -61,3 +62,14 @@ def test_the_printed_table_has_a_line_for_each_action() -> None:
     scores = score_detector([clip("a", squatting(1), *SQUAT), clip("b", kicking(1, side="left"), *KICK)])
     lines = score_table(scores).splitlines()
     assert [line.split()[0] for line in lines[1:]] == [score.action for score in scores]
+
+
+def test_common_actions_are_found_on_real_clips_and_nowhere_else(openmocap: Callable[[str], list[Clip]]) -> None:
+    scores = {score.action: score for score in score_detector(openmocap("test"))}
+    for action in ("walk", "run", "kick", "wave", "raise", "squat", "turn"):
+        recall, precision = scores[action].recall, scores[action].precision
+        assert scores[action].clips >= 5
+        assert recall is not None
+        assert recall >= 0.9, action
+        assert precision is not None
+        assert precision >= 0.9, action

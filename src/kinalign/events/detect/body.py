@@ -50,6 +50,8 @@ DEEP = 0.42
 """Legs that hips come down, from which coming up is standing up."""
 BEND_DEG, STRAIGHT_KNEE_DEG, BOW_DIP = 42.0, 45.0, 0.2
 TWIST_DEG = 40.0
+BOTH_LOW = 0.1
+"""Legs between the heights of hands that both reach for the floor."""
 SPREAD_FEET, SPREAD_FEET_MORE = 0.3, 0.6
 """Legs between the ankles of a body that stands, and of one whose feet are apart."""
 
@@ -134,7 +136,9 @@ def stoops(s: Signals) -> Iterator[Detection]:
 def low_hands(s: Signals) -> Iterator[Detection]:
     """A hand to the floor, which puts down or picks up, or to a foot, which touches it."""
     is_reaching = ((s.stoop > 25) | (s.hips < 0.8)) & (s.hips > 0.2) & (s.tilt < 130)
-    low = np.where(is_reaching[:, None], 1 - s.hand_height, -1.0)
+    # the hand that puts down is the lower one; in a squat the other one comes down too
+    is_lower = s.hand_height < s.hand_height.min(axis=1, keepdims=True) + BOTH_LOW
+    low = np.where(is_reaching[:, None] & is_lower, 1 - s.hand_height, -1.0)
     for group in series(s.frames, together(of_both_sides(s.frames, low, LOW_HAND))):
         height_m = (1 - group.peak) * s.leg_at(group.start)
         reason = f"{wrists(group.side)} {height_m:.2f} m over the floor {times(group.repeats)}"

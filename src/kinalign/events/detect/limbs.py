@@ -226,26 +226,19 @@ def _lows(values: Array, points: list[int]) -> list[int]:
 
 
 def arm_circles(s: Signals) -> Iterator[Detection]:
-    """Arms that go round the shoulder, seen from the side or from the front."""
-    found, turned = [], {}
-    for plane in (0, 2):
-        flat, up = s.hand[:, :, plane], s.hand[:, :, 1]
-        angle = np.arctan2(up, flat)
-        step = angle - angle[np.maximum(np.arange(len(angle)) - 1, s.frames.first)]
-        step = np.degrees((step + np.pi) % (2 * np.pi) - np.pi)
-        step[(np.hypot(flat, up) < ARM_CIRCLE_RADIUS) | (s.tilt > 60)[:, None]] = 0.0
-        for sign in (1.0, -1.0):
-            for stretch in of_both_sides(s.frames, sign * step * FPS, ROTATE_ARM):
-                degrees = float(step[stretch.frames, SIDES.index(stretch.side)].sum())
-                if abs(degrees) >= ARM_CIRCLE_DEG:
-                    found.append(stretch)
-                    turned[stretch.start, stretch.side] = degrees
-    for stretch in together(found):
-        degrees = max((turned.get((stretch.start, side), 0.0) for side in SIDES), key=abs)
-        direction = "backward" if degrees > 0 else "forward"
-        count = max(round(abs(degrees) / 360), 1)
-        reason = f"{wrists(stretch.side)} go round the shoulder by {abs(degrees):.0f} degrees {direction}"
-        confidence = ROTATE_ARM.confidence(stretch.peak)
-        yield Detection(
-            "rotate_arm", stretch.start, stretch.end, confidence, reason, stretch.side, direction, count, part="arm"
-        )
+    """Arms that go round the shoulder, as seen from the side."""
+    flat, up = s.hand[:, :, 0], s.hand[:, :, 1]
+    angle = np.arctan2(up, flat)
+    step = angle - angle[np.maximum(np.arange(len(angle)) - 1, s.frames.first)]
+    step = np.degrees((step + np.pi) % (2 * np.pi) - np.pi)
+    step[(np.hypot(flat, up) < ARM_CIRCLE_RADIUS) | (s.tilt > 60)[:, None]] = 0.0
+    for sign, direction in ((1.0, "backward"), (-1.0, "forward")):
+        found = []
+        for start, end, _, side in of_both_sides(s.frames, sign * step * FPS, ROTATE_ARM):
+            degrees = abs(float(step[start:end, SIDES.index(side)].sum()))
+            if degrees >= ARM_CIRCLE_DEG:
+                found.append(Stretch(start, end, degrees, side))
+        for start, end, degrees, side in together(found):
+            reason = f"{wrists(side)} go round the shoulder by {degrees:.0f} degrees {direction}"
+            count, confidence = round(degrees / 360), round(min(0.5 + degrees / 1440, 1.0), 2)
+            yield Detection("rotate_arm", start, end, confidence, reason, side, direction, count, part="arm")
