@@ -16,7 +16,7 @@ from kinalign.motion.synthetic import jumping, walking, waving
 NUM_FRAMES = 100
 NUM_CLIPS = 600
 AIM_CLIPS_PER_S = 2000
-LIMIT_CLIPS_PER_S = 500
+LIMIT_CLIPS_PER_S = 1000
 
 
 def main() -> int:

@@ -194,7 +194,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
     heading = _unit(_quarter_turn(hips_across + shoulders_across))  # (N, 2) x and z
     left = np.stack((heading[:, 1], -heading[:, 0]), axis=-1)
     floor = frames.lowest(world[..., 1])[frames.motion]
-    ground = world[:, :, [0, 2]] - world[:, :1, [0, 2]]
+    ground = world[..., ::2] - world[:, :1, ::2]
     body = np.stack(
         (
             np.einsum("njx,nx->nj", ground, heading),
@@ -205,16 +205,16 @@ def measure(motions: Sequence[Motion]) -> Signals:
     )
 
     trunk = body[:, _NECK] - body[:, _PELVIS]
-    trunk_length = np.linalg.norm(trunk, axis=-1).clip(1e-9)
+    trunk_length = _length(trunk).clip(1e-9)
     tilt = np.degrees(np.arccos(np.clip(trunk[:, 1] / trunk_length, -1, 1)))
     stoop = np.degrees(np.arctan2(trunk[:, 0], np.maximum(np.hypot(trunk[:, 1], trunk[:, 2]), 1e-9)))
     is_upright = tilt < UPRIGHT_DEG
 
-    pace = frames.rate(world[:, _PELVIS][:, [0, 2]], STRIDE_WINDOW_S)
+    pace = frames.rate(world[:, _PELVIS, ::2], STRIDE_WINDOW_S)
     speed = np.hypot(pace[:, 0], pace[:, 1])
     hip_heading = _unit(_quarter_turn(hips_across))
     yaw = _unwrapped(frames, hip_heading, is_upright)
-    pointing = (world[:, _TOES] - world[:, _ANKLES]).sum(axis=1)[:, [0, 2]]
+    pointing = (world[:, _TOES] - world[:, _ANKLES]).sum(axis=1)[:, ::2]
     shoulder_heading = _unit(_quarter_turn(shoulders_across))
 
     ankles, toes, hip_joints, knees = body[:, _ANKLES], body[:, _TOES], body[:, _HIPS], body[:, _KNEES]
@@ -228,7 +228,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
     outward = np.stack((np.ones(2), np.ones(2), _OUT), axis=-1)
     pelvis_frame = body - body[:, _PELVIS : _PELVIS + 1]
     limbs = np.concatenate((pelvis_frame[:, _ANKLES], pelvis_frame[:, _WRISTS]), axis=1)
-    limb_speed = np.linalg.norm(frames.rate(limbs), axis=-1)
+    limb_speed = _length(frames.rate(limbs))
     tips = np.concatenate((ankles, toes), axis=1)
 
     return Signals(
@@ -251,28 +251,28 @@ def measure(motions: Sequence[Motion]) -> Signals:
         lift=np.minimum(ankles[..., 1] - ankle_floor[:, None], toes[..., 1] - toe_floor[:, None]),
         foot=leg * outward,
         foot_speed=limb_speed[:, :2],
-        ankle_speed=np.linalg.norm(frames.rate(world[:, _ANKLES]), axis=-1),
+        ankle_speed=_length(frames.rate(world[:, _ANKLES])),
         leg_raise=_from_down(leg),
         thigh_raise=_from_down(thigh),
         knee_bend=_between(thigh, shin),
         knee_height=knees[..., 1],
-        stride=ankles[:, 0, [0, 2]] - ankles[:, 1, [0, 2]],
+        stride=ankles[:, 0, ::2] - ankles[:, 1, ::2],
         hand=hand * outward / arm[:, None, None],
         forearm=forearm * outward / arm[:, None, None],
-        reach=np.linalg.norm(hand, axis=-1) / arm[:, None],
+        reach=_length(hand) / arm[:, None],
         hand_speed=limb_speed[:, 2:] / arm[:, None],
         hand_over_head=(wrists[..., 1] - body[:, _HEAD, None, 1]) / arm[:, None],
         hand_height=wrists[..., 1],
-        hands_apart=np.linalg.norm(wrists[:, 0] - wrists[:, 1], axis=-1) / arm,
-        hand_to_foot=np.linalg.norm(wrists[:, :, None] - tips[:, None], axis=-1).min(axis=-1),
-        elbow_to_knee=np.linalg.norm(elbows - knees[:, ::-1], axis=-1),
+        hands_apart=_length(wrists[:, 0] - wrists[:, 1]) / arm,
+        hand_to_foot=_length(wrists[:, :, None] - tips[:, None]).min(axis=-1),
+        elbow_to_knee=_length(elbows - knees[:, ::-1]),
     )
 
 
 def _bones(world: Array, *chain: list[int]) -> Array:
     """(N,) mean length over both sides of a chain of three joints."""
     upper, middle, lower = (world[:, joints] for joints in chain)
-    lengths = np.linalg.norm(upper - middle, axis=-1) + np.linalg.norm(middle - lower, axis=-1)
+    lengths = _length(upper - middle) + _length(middle - lower)
     return lengths.mean(axis=1)
 
 
@@ -302,9 +302,14 @@ def _unwrapped(frames: Frames, directions: Array, counts: BoolArray) -> Array:
 
 
 def _from_down(vectors: Array) -> Array:
-    return np.degrees(np.arccos(np.clip(-vectors[..., 1] / np.linalg.norm(vectors, axis=-1).clip(1e-9), -1, 1)))
+    return np.degrees(np.arccos(np.clip(-vectors[..., 1] / _length(vectors).clip(1e-9), -1, 1)))
 
 
 def _between(a: Array, b: Array) -> Array:
-    lengths = (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)).clip(1e-9)
+    lengths = (_length(a) * _length(b)).clip(1e-9)
     return np.degrees(np.arccos(np.clip((a * b).sum(axis=-1) / lengths, -1, 1)))
+
+
+def _length(vectors: Array) -> Array:
+    # several times faster than np.linalg.norm over a short last axis
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
