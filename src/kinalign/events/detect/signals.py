@@ -125,8 +125,6 @@ class Signals:
     """Degrees of the trunk from upright; above 90 the body hangs head down."""
     stoop: Array
     """Degrees that the trunk leans forward, negative backward."""
-    sideways: Array
-    """Sine of the trunk's lean to the left."""
     lift: Array
     """(N, 2) height of a foot, heel or toe, over where it stands, in legs."""
     foot: Array
@@ -247,7 +245,6 @@ def measure(motions: Sequence[Motion]) -> Signals:
         head=body[:, _HEAD, 1],
         tilt=tilt,
         stoop=stoop,
-        sideways=trunk[:, 2] / trunk_length,
         lift=np.minimum(ankles[..., 1] - ankle_floor[:, None], toes[..., 1] - toe_floor[:, None]),
         foot=leg * outward,
         foot_speed=limb_speed[:, :2],
