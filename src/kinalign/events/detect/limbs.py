@@ -121,15 +121,18 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
     raises, lowers = [], []
     for column, side in enumerate(SIDES):
         level = height[:, column]
-        for start, end, peak, _ in stretches(s.frames, level, RAISE, side):
+        up = stretches(s.frames, level, RAISE, side)
+        before_ends = [0, *(stretch.end for stretch in up)]
+        after_starts = [*(stretch.start for stretch in up[1:]), len(level)]
+        for (start, end, peak, _), last_end, next_start in zip(up, before_ends, after_starts):
             at_top = np.flatnonzero(level[start:end] >= peak - 0.1) + start
-            before = level[max(start - window, int(s.frames.first[start])) : start]
-            if len(before) and before.min() < HANGING_HAND:
-                low = start - len(before) + int(np.flatnonzero(before <= before.min() + 0.12)[-1])
+            earliest = max(start - window, int(s.frames.first[start]), last_end)
+            if start > earliest and (lowest := level[earliest:start].min()) < HANGING_HAND:
+                low = earliest + int(np.flatnonzero(level[earliest:start] <= lowest + 0.12)[-1])
                 raises.append(Stretch(low, int(at_top[0]) + 1, peak, side))
-            after = level[end : min(end + window, int(s.frames.last[start]) + 1)]
-            if len(after) and after.min() < HANGING_HAND:
-                low = end + int(np.flatnonzero(after <= after.min() + 0.12)[0])
+            latest = min(end + window, int(s.frames.last[start]) + 1, next_start)
+            if latest > end and (lowest := level[end:latest].min()) < HANGING_HAND:
+                low = end + int(np.flatnonzero(level[end:latest] <= lowest + 0.12)[0])
                 lowers.append(Stretch(int(at_top[-1]), low + 1, peak, side))
     for action, direction, found in (("raise", "up", raises), ("lower", "down", lowers)):
         for stretch in together(found):
