@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kinalign.data.records import Clip
 from kinalign.errors import MotionError
-from kinalign.events.detect import DETECTED, Detection, detect, detect_all
+from kinalign.events.detect import DETECTED, PARTS_OF, Detection, detect, detect_all
 from kinalign.events.detect.signals import Frames
 from kinalign.events.detect.stretches import Rule, series, stretches, together, turning_points
 from kinalign.motion.joining import fade, lay_onto
@@ -314,3 +314,9 @@ def test_turning_points_go_up_and_down_in_turn_by_the_amplitude(numbers: list[fl
     steps = np.diff(values[points])
     assert (np.abs(steps) >= 1.0).all()
     assert (np.sign(steps[1:]) == -np.sign(steps[:-1])).all()
+
+
+def test_events_that_are_part_of_others_are_known_actions() -> None:
+    for whole, parts in PARTS_OF.items():
+        assert {whole} | parts <= DETECTED
+        assert whole not in parts
