@@ -1,1 +1,1 @@
-"""What happens in a motion: event programs, read from sentences and said in words."""
+"""What happens in a motion, when, how often and on which side: programs from and to sentences, detections in joints."""

@@ -78,6 +78,44 @@ def jumping(num_jumps: int = 2, *, height_m: float = 0.25, fps: float = FPS) -> 
     return Motion(joints, fps=fps, caption=motion.caption)
 
 
+def standing(num_frames: int = 60, *, fps: float = FPS) -> Motion:
+    """A person stands still with hanging arms."""
+    body = _Body(num_frames)
+    for side in ("left", "right"):
+        body.arm_down(side)
+    return _standing(body, fps=fps, caption="a person stands still")
+
+
+def squatting(num_squats: int = 1, *, fps: float = FPS) -> Motion:
+    """A person squats `num_squats` times, each in 1.6 seconds."""
+    if num_squats < 1:
+        raise MotionError(f"num_squats={num_squats} must be positive")
+    down = np.sin(np.linspace(0, np.pi * num_squats, round(1.6 * fps * num_squats) + 1)) ** 2
+    body = _Body(len(down))
+    for side in ("left", "right"):
+        body.turn(f"{side}_hip", x=-1.5 * down)
+        body.turn(f"{side}_knee", x=2.1 * down)
+        body.turn(f"{side}_ankle", x=-0.6 * down)
+        body.arm_down(side, forward=1.0 * down)
+    body.turn("spine1", x=0.4 * down)
+    return _standing(body, fps=fps, caption="a person squats")
+
+
+def kicking(num_kicks: int = 1, *, side: Side = "right", fps: float = FPS) -> Motion:
+    """A person stands and kicks forward `num_kicks` times with one leg, each in 1.2 seconds."""
+    if num_kicks < 1:
+        raise MotionError(f"num_kicks={num_kicks} must be positive")
+    progress = np.linspace(0, num_kicks, round(1.2 * fps * num_kicks) + 1) % 1
+    up = np.sin(np.pi * np.clip((progress - 0.2) / 0.6, 0, 1)) ** 2
+    bent = np.sin(np.pi * np.clip((progress - 0.15) / 0.35, 0, 1)) ** 2
+    body = _Body(len(up))
+    body.turn(f"{side}_hip", x=-1.3 * up)
+    body.turn(f"{side}_knee", x=0.9 * bent)
+    for arm in ("left", "right"):
+        body.arm_down(arm)
+    return _standing(body, fps=fps, caption=f"a person kicks with the {side} leg")
+
+
 class _Body:
     """Joint angles over time on HumanML3D's joints in T-pose."""
 

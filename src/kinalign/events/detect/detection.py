@@ -1,0 +1,36 @@
+"""One event that was seen in a motion, and the words in which its reason is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kinalign.events.detect.stretches import Side
+
+
+@dataclass(frozen=True)
+class Detection:
+    """An event: frames [start, end) of the motion, `count` repetitions, `angle_deg` to the left where it turns.
+
+    `action`, `side`, `direction` and `part` are those of an event program. `count` is None for what has no
+    repetitions, as standing; of a walk and a run it is the number of steps. `confidence` is 0.5 where the rule is
+    just met and 1 where it is far exceeded; `reason` says by which numbers.
+    """
+
+    action: str
+    start: int
+    end: int
+    confidence: float
+    reason: str
+    side: Side = ""
+    direction: str = ""
+    count: int | None = None
+    part: str = ""
+    angle_deg: float | None = None
+
+
+def times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def wrists(side: Side) -> str:
+    return {"both": "both wrists", "alternate": "the wrists in turn"}.get(side, f"{side} wrist")

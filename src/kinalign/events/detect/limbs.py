@@ -1,0 +1,247 @@
+"""What arms and legs do: kicks and knees, hands that are raised, wave, punch, throw, clap and circle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kinalign.events.detect.detection import Detection, times, wrists
+from kinalign.events.detect.signals import Array, BoolArray, Signals
+from kinalign.events.detect.stretches import (
+    SIDES,
+    Rule,
+    Stretch,
+    of_both_sides,
+    series,
+    stretches,
+    together,
+    turning_points,
+)
+from kinalign.motion.motion import FPS
+
+# degrees of the line from hip to ankle from straight down
+KICK = Rule(25.0, 40.0, 80.0, min_s=0.1)
+# degrees of the thigh from straight down
+RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
+# height of the wrist over the shoulder, arms
+RAISE = Rule(-0.15, 0.19, 0.7, min_s=0.2, gap_s=0.1)
+# height of the wrist over the head, arms
+REACH = Rule(-0.3, -0.14, 0.4, min_s=0.5)
+# height of the wrist over the elbow, arms
+WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
+# growth of the distance of wrist and shoulder, arms a second
+THRUST = Rule(0.4, 1.2, 4.0)
+# CLAP_SPAN - distance of the hands on average over 0.8 s, arms
+CLAP = Rule(0.0, 0.1, 0.5, min_s=0.4, gap_s=0.2)
+# degrees a second of the line from shoulder to wrist, seen from the side or from the front
+ROTATE_ARM = Rule(60.0, 200.0, 500.0, gap_s=0.1)
+
+WALK_SPEED = 0.8
+"""Legs a second from which a lifted knee is part of walking."""
+KICK_SPEED, KICK_REACH, BEHIND, OTHER_LEG_DEG = 3.0, 0.85, 0.25, 40.0
+"""Legs a second of the foot, legs from hip to ankle, legs of a foot behind its hip, degrees of the other leg."""
+BENT_KNEE_DEG = 55.0
+BESIDE_SHOULDER, FOREARM_UP = -0.2, 0.2
+HANGING_HAND, RAISE_S = -0.35, 2.0
+"""Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
+STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 3.0
+"""Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
+OVER_SHOULDER, THROW_FROM, THROW_SPEED = 0.35, -0.1, 1.8
+"""Arms over the shoulder where a throw ends and where it begins; arms a second of the hand."""
+BACK, BACK_S = 0.15, 0.6
+"""Arms that a fist is drawn back within this time; who reaches out stays there."""
+WAVE_WIDTH, WAVE_REVERSALS, WAVE_TURN_DEG_S = 0.06, 4, 25.0
+"""Arms by which a waving hand swings, how often it turns back at least, how fast the hips may turn (fighters' do)."""
+CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
+"""Arms that hands part between claps, their distance in a clap and on average, and the time from one to the next."""
+ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS = 260.0, 0.35
+
+
+def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
+    """Kicks, and legs that are raised without haste or backward."""
+    is_standing = (s.hips > 0.7) & (s.tilt < 75) & ~is_running
+    found: dict[tuple[str, str], list[Stretch]] = {}
+    for column, side in enumerate(SIDES):
+        forward, _, out = s.foot[:, column].T
+        is_behind = forward < -np.maximum(np.abs(out), BEHIND)
+        alone = np.where(is_standing & (s.leg_raise[:, 1 - column] < OTHER_LEG_DEG), s.leg_raise[:, column], 0.0)
+        for stretch in stretches(s.frames, np.where(is_behind, 0.0, alone), KICK, side):
+            if _length(s, stretch, column) < KICK_REACH:
+                continue
+            highest = stretch.start + int(np.argmax(alone[stretch.frames]))
+            way = "forward" if forward[highest] > abs(out[highest]) else "to_side"
+            start, _ = s.frames.widened(stretch.start, stretch.end, 0.25)
+            is_fast = float(s.foot_speed[start : stretch.end, column].max()) >= KICK_SPEED
+            found.setdefault(("kick" if is_fast else "raise_leg", way), []).append(stretch)
+        for stretch in stretches(s.frames, np.where(is_behind & (s.speed < WALK_SPEED), alone, 0.0), KICK, side):
+            if _length(s, stretch, column) >= KICK_REACH:
+                found.setdefault(("raise_leg", "backward"), []).append(stretch)
+    for (action, way), alike in found.items():
+        for group in series(s.frames, alike):
+            start, end = s.frames.widened(group.start, group.end, 0.2)
+            metres = float(s.foot_speed[start:end].max()) * s.leg_at(start)
+            reason = (
+                f"{group.side} leg {group.peak:.0f} degrees from straight down {way.replace('_', ' ')}, "
+                f"foot at {metres:.1f} m/s, {times(group.repeats)}"
+            )
+            confidence = KICK.confidence(group.peak)
+            yield Detection(action, start, end, confidence, reason, group.side, way, group.repeats, part="leg")
+
+
+def _length(s: Signals, stretch: Stretch, column: int) -> float:
+    """Legs from hip to ankle where the leg is stretched most."""
+    return float(np.linalg.norm(s.foot[stretch.frames, column], axis=-1).max())
+
+
+def knees(s: Signals) -> Iterator[Detection]:
+    """Bent knees that are raised while the other leg stands."""
+    is_standing = (s.hips > 0.75) & (s.tilt < 60) & (s.speed < WALK_SPEED)
+    found = []
+    for column, side in enumerate(SIDES):
+        alone = is_standing & (s.thigh_raise[:, 1 - column] < OTHER_LEG_DEG)
+        raised = np.where(alone & (s.knee_bend[:, column] > BENT_KNEE_DEG), s.thigh_raise[:, column], 0.0)
+        found += stretches(s.frames, raised, RAISE_KNEE, side)
+    for group in series(s.frames, found):
+        start, end = s.frames.widened(group.start, group.end, 0.2)
+        whose = f"{group.side} thigh" if group.side in SIDES else "thighs in turn"
+        reason = f"{whose} {group.peak:.0f} degrees from straight down {times(group.repeats)}"
+        confidence = RAISE_KNEE.confidence(group.peak)
+        yield Detection("raise_knee", start, end, confidence, reason, group.side, "up", group.repeats, part="knee")
+
+
+def raised_hands(s: Signals) -> Iterator[Detection]:
+    """Hands that are raised, lowered again, and reached up."""
+    is_up = ((s.tilt < 60) & (s.hips > 0.3))[:, None]
+    # a hand beside the shoulder is raised where its forearm points up
+    is_beside = (s.hand[:, :, 1] > BESIDE_SHOULDER) & (s.speed < WALK_SPEED)[:, None]
+    beside = np.where(is_beside, s.forearm[:, :, 1] - FOREARM_UP, -2.0)
+    height = np.where(is_up, np.maximum(s.hand[:, :, 1], beside), -2.0)
+    window = round(RAISE_S * FPS)
+    raises, lowers = [], []
+    for column, side in enumerate(SIDES):
+        level = height[:, column]
+        up = stretches(s.frames, level, RAISE, side)
+        before_ends = [0, *(stretch.end for stretch in up)]
+        after_starts = [*(stretch.start for stretch in up[1:]), len(level)]
+        for (start, end, peak, _), last_end, next_start in zip(up, before_ends, after_starts):
+            at_top = np.flatnonzero(level[start:end] >= peak - 0.1) + start
+            earliest = max(start - window, int(s.frames.first[start]), last_end)
+            if start > earliest and (lowest := level[earliest:start].min()) < HANGING_HAND:
+                low = earliest + int(np.flatnonzero(level[earliest:start] <= lowest + 0.12)[-1])
+                raises.append(Stretch(low, int(at_top[0]) + 1, peak, side))
+            latest = min(end + window, int(s.frames.last[start]) + 1, next_start)
+            if latest > end and (lowest := level[end:latest].min()) < HANGING_HAND:
+                low = end + int(np.flatnonzero(level[end:latest] <= lowest + 0.12)[0])
+                lowers.append(Stretch(int(at_top[-1]), low + 1, peak, side))
+    for action, direction, found in (("raise", "up", raises), ("lower", "down", lowers)):
+        for stretch in together(found):
+            reason = f"{wrists(stretch.side)} {stretch.peak * s.arm_at(stretch.start):.2f} m above the shoulder"
+            confidence = RAISE.confidence(stretch.peak)
+            yield Detection(
+                action, stretch.start, stretch.end, confidence, reason, stretch.side, direction, 1, part="hand"
+            )
+    over_head = np.where(is_up & (s.reach > STRAIGHT_ARM), s.hand_over_head, -2.0)
+    for stretch in together(of_both_sides(s.frames, over_head, REACH)):
+        reason = f"{wrists(stretch.side)} {stretch.peak * s.arm_at(stretch.start):.2f} m above the head"
+        confidence = REACH.confidence(stretch.peak)
+        yield Detection("reach", stretch.start, stretch.end, confidence, reason, stretch.side, "up", 1, part="hand")
+
+
+def waves(s: Signals) -> Iterator[Detection]:
+    """Raised forearms that swing to and fro; the count is that of swings there and back."""
+    is_up = (s.tilt < 60) & (s.hips > 0.5) & (s.speed < 2 * WALK_SPEED)
+    found = []
+    for column, side in enumerate(SIDES):
+        raised = np.where(is_up & (s.hand[:, column, 1] > -0.4), s.forearm[:, column, 1], -1.0)
+        for stretch in stretches(s.frames, raised, WAVE, side):
+            # across the body or to the front, whichever the hand swings more often
+            points = max(
+                (turning_points(s.forearm[stretch.frames, column, axis], WAVE_WIDTH) for axis in (2, 0)), key=len
+            )
+            reversals = len(points) - 2
+            if reversals < WAVE_REVERSALS:
+                continue
+            start, end = stretch.start + points[0], stretch.start + points[-1] + 1
+            if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
+                found.append(Stretch(start, end, reversals, side))
+    for stretch in together(found):
+        over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
+        where = "above" if over_m > 0 else "below"
+        reversals = int(stretch.peak)
+        reason = f"{wrists(stretch.side)} {abs(over_m):.2f} m {where} the head, {reversals} lateral reversals"
+        confidence = round(min(0.5 + 0.1 * (reversals - WAVE_REVERSALS + 1), 1.0), 2)
+        count = reversals // 2
+        yield Detection("wave", stretch.start, stretch.end, confidence, reason, stretch.side, "", count, part="hand")
+
+
+def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
+    """Punches, level with the shoulders, and throws, over them."""
+    is_up = (s.tilt < 60) & (s.hips > 0.5) & ~is_running
+    growth = np.where(is_up[:, None], s.frames.rate(s.reach), 0.0)
+    found: dict[str, list[Stretch]] = {"punch": [], "throw": []}
+    for stretch in of_both_sides(s.frames, growth, THRUST):
+        column, start = SIDES.index(stretch.side), stretch.start
+        end = min(stretch.end, int(s.frames.last[start]))
+        forward, up, out = s.hand[end, column].tolist()
+        speed = float(s.hand_speed[start : end + 1, column].max())
+        after = min(end + round(BACK_S * FPS), int(s.frames.last[start]))
+        if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or forward < 0:
+            continue
+        if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED:
+            found["throw"].append(stretch)
+        is_back = s.reach[end, column] - s.reach[after, column] > BACK
+        if -0.6 < up <= OVER_SHOULDER and np.hypot(forward, out) > LEVEL_ARM and speed > FIST_SPEED and is_back:
+            found["punch"].append(stretch)
+    for action, alike in found.items():
+        for group in series(s.frames, together(alike)):
+            start, end = s.frames.widened(group.start, group.end, 0.15)
+            reason = f"{wrists(group.side)} thrust out at {group.peak * s.arm_at(start):.1f} m/s {times(group.repeats)}"
+            confidence = THRUST.confidence(group.peak)
+            yield Detection(action, start, end, confidence, reason, group.side, "forward", group.repeats, part="hand")
+
+
+def claps(s: Signals) -> Iterator[Detection]:
+    """Hands that meet in front of the body, at least twice."""
+    in_front = (s.hand[:, :, 0].min(axis=1) > 0.0) & (s.tilt < 60) & (s.speed < WALK_SPEED)
+    nearness = np.where(in_front, CLAP_SPAN - s.frames.mean(s.hands_apart, 0.4), -1.0)
+    met = []
+    for stretch in stretches(s.frames, nearness, CLAP):
+        apart = s.hands_apart[stretch.frames]
+        lows = _lows(apart, turning_points(apart, CLAP_WIDTH))
+        met += [
+            Stretch(stretch.start + low, stretch.start + low + 1, -apart[low])
+            for low in lows
+            if apart[low] < CLAP_DISTANCE
+        ]
+    for group in series(s.frames, met, CLAP_S):
+        if group.repeats > 1:
+            start, end = s.frames.widened(group.start, group.end, 0.1)
+            reason = f"wrists meet to {-group.peak * s.arm_at(start):.2f} m {times(group.repeats)}"
+            confidence = round(min(0.4 + 0.1 * group.repeats, 1.0), 2)
+            yield Detection("clap", start, end, confidence, reason, "both", count=group.repeats, part="hand")
+
+
+def _lows(values: Array, points: list[int]) -> list[int]:
+    """Those of the turning points that are lows: every other one."""
+    first = 0 if len(points) > 1 and values[points[0]] < values[points[1]] else 1
+    return points[first::2]
+
+
+def arm_circles(s: Signals) -> Iterator[Detection]:
+    """Arms that go round the shoulder, as seen from the side."""
+    flat, up = s.hand[:, :, 0], s.hand[:, :, 1]
+    angle = np.arctan2(up, flat)
+    step = angle - angle[np.maximum(np.arange(len(angle)) - 1, s.frames.first)]
+    step = np.degrees((step + np.pi) % (2 * np.pi) - np.pi)
+    step[(np.hypot(flat, up) < ARM_CIRCLE_RADIUS) | (s.tilt > 60)[:, None]] = 0.0
+    for sign, direction in ((1.0, "backward"), (-1.0, "forward")):
+        found = []
+        for start, end, _, side in of_both_sides(s.frames, sign * step * FPS, ROTATE_ARM):
+            degrees = abs(float(step[start:end, SIDES.index(side)].sum()))
+            if degrees >= ARM_CIRCLE_DEG:
+                found.append(Stretch(start, end, degrees, side))
+        for start, end, degrees, side in together(found):
+            reason = f"{wrists(side)} go round the shoulder by {degrees:.0f} degrees {direction}"
+            count, confidence = round(degrees / 360), round(min(0.5 + degrees / 1440, 1.0), 2)
+            yield Detection("rotate_arm", start, end, confidence, reason, side, direction, count, part="arm")
