@@ -36,6 +36,10 @@ class ProgramError(KinalignError):
     """An event program that cannot be: an unknown action, 0 repetitions, a step without an event."""
 
 
+class VerdictError(KinalignError):
+    """A verdict that cannot be: a score outside of 1 to 5, an unknown sub-task, a file that holds none."""
+
+
 class InvalidCodes(KinalignError):
     """The language model's answer is no motion. It is counted, never repaired."""
 
