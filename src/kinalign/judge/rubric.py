@@ -21,7 +21,7 @@ RUBRICS: dict[SubTask, tuple[str, ...]] = {
         "no event is there",
         "two events or more are missing",
         "one event is missing",
-        "every event is there, one or more only partly: cut off, too few or too many, on a wrong side or to a wrong way",
+        "every event is there, one or more only partly: cut off, too few, too many, on a wrong side or to a wrong way",
         "every event is there as it is asked for",
     ),
     "temporal": (
