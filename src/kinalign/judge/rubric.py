@@ -46,7 +46,7 @@ def sub_task_of(program: EventProgram) -> SubTask:
     """Which question a program asks: how often one event, in which order several steps, or whether all are there.
 
     >>> from kinalign.events.parse import parse
-    >>> [sub_task_of(parse(text)) for text in ("a man hops twice", "she sits, then waves", "he walks and waves")]
+    >>> [sub_task_of(parse(text)) for text in ("a man hops twice", "she sits, then waves", "he waves while walking")]
     ['frequency', 'temporal', 'integrity']
     """
     if len(program.events) == 1 and program.events[0].count is not None:
