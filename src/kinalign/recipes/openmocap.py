@@ -95,7 +95,7 @@ CAPTIONS = replace(
     tasks="captions",
     encoder_layers=3,
     word_weight=5.0,
-    optimization=replace(SPEAKING.optimization, steps=3600, learning_rate=8e-4),
+    optimization=replace(SPEAKING.optimization, steps=3400, learning_rate=8e-4, precision="bfloat16"),
 )
 """All tasks once more, a third of them captions, with an encoder of three layers: one could not read a motion."""
 
