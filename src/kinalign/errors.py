@@ -40,6 +40,10 @@ class VerdictError(KinalignError):
     """A verdict that cannot be: a score outside of 1 to 5, an unknown sub-task, a file that holds none."""
 
 
+class LabelError(KinalignError):
+    """Labels of people that cannot be kept or read: a broken file, one that is in use, an answer to no question."""
+
+
 class InvalidCodes(KinalignError):
     """The language model's answer is no motion. It is counted, never repaired."""
 
