@@ -105,10 +105,11 @@ def _found(finding: Finding, fps: float) -> dict[str, Any]:
 def label(event: Event) -> str:
     """An event in a few words.
 
-    >>> label(Event("kick", side="right", count=2)), label(Event("walk", direction="forward"))
-    ('kick right ×2', 'walk forward')
+    >>> label(Event("kick", side="right", count=2)), label(Event("raise", side="both", part="hand"))
+    ('kick right ×2', 'raise both hands')
     """
-    words = [event.action.removeprefix("other:"), event.side, event.part, event.direction]
+    part = {"foot": "feet"}.get(event.part, f"{event.part}s") if event.part and event.side == "both" else event.part
+    words = [event.action.removeprefix("other:"), event.side, part, event.direction]
     count = f"×{event.count}" if isinstance(event.count, int) else event.count or ""
     return " ".join(word.replace("_", " ") for word in [*words, count] if word)
 

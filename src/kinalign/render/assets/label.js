@@ -39,7 +39,7 @@ function show() {
   $("player").hidden = asked.place === null;
   $("keys").hidden = asked.place === null;
   if (asked.place === null) return ask("", [`Saved in ${file}.`], "done");
-  if (shown !== asked.place) $("player").src = `player/${asked.place}`;
+  if (shown !== asked.place) frame.open({ src: `player/${asked.place}` });
   shown = asked.place;
   if (asked.rubric) askScore();
   else if (better) askDegree();
@@ -97,7 +97,7 @@ async function send(what, answer) {
   show();
 }
 
-new PlayerFrame($("player"), (event) => {
+const frame = new PlayerFrame($("player"), (event) => {
   const act = !event.repeat && keys[event.key.toLowerCase()];
   if (act) act();
   return act || event.key.startsWith("Arrow") && !event.shiftKey;

@@ -43,10 +43,10 @@ function base64(array) {
 
 async function play(pair, index) {
   const motions = await Promise.all(sides.map((side) => unpack(pair[side].motion)));
-  motions.forEach((motion, i) => { motion.caption = ["chosen", "rejected"][i]; });
+  motions.forEach((motion, i) => { motion.caption = sides[i]; });
   if (index !== current) return; // one leafed on meanwhile
   const scene = JSON.stringify({ title: "", motions }).replaceAll("<", "\\u003c");
-  $("player").srcdoc = page.player[0] + scene + page.player[1];
+  frame.open({ srcdoc: page.player[0] + scene + page.player[1] });
 }
 
 const seconds = (motion) => motion.frames / motion.fps;
@@ -60,7 +60,7 @@ function showVerdict(pair, side) {
   const notes = [`seed ${said.seed}`];
   if (said.ordered !== null) notes.unshift(said.ordered ? "in order" : "out of order");
   title.append(element("small", "", notes.join(" · ")));
-  const reason = element("p", "reason", said.reason || "no reason given");
+  const reason = element("p", "reason", said.reason || (said.score === null ? "no verdict" : "no reason given"));
   reason.title = said.reason;
   words.append(title, reason);
   head.append(element("span", `score ${tone}`, said.score ?? "–"), words);
