@@ -182,7 +182,8 @@ def opened(browser: Any, server: LabelServer) -> Iterator[Any]:
     """The page in a browser; when it is left, it must have asked no other server and not complained."""
     asked: list[str] = []
     complaints: list[str] = []
-    page = browser.new_page(viewport={"width": 900, "height": 700})
+    # with less movement the motions wait to be played, and no processor is busy drawing them
+    page = browser.new_page(viewport={"width": 700, "height": 640}, reduced_motion="reduce")
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
