@@ -41,7 +41,7 @@ def say(program: EventProgram, seed: int = 0, *, ordered: bool = True) -> str:
     that tells no order but that of its words: "jumps, claps and turns left".
 
     >>> say(EventProgram(((Event("walk", direction="forward"),), (Event("kick", side="right", count=2),))), seed=3)
-    'The person strolls forwards. Then, they kick with their right leg two times.'
+    'A farmer strolls forwards. Then, they kick with their right leg two times.'
     """
     rng = random.Random(seed)
     subject = _Subject(*rng.choice(_phrases()["subjects"]).split("|"))
