@@ -138,7 +138,8 @@ def _going(
     count, first = len(steps), steps[0].side
     told = f"{count} {'step' if count == 1 else 'steps'}, {first} foot first"
     reason = f"{told}, {metres:.1f} m {way} at {speed:.1f} m/s"
-    side, sure = ("alternate", 0.9) if count > 1 else (first, 0.6)
+    side: Side = "alternate" if count > 1 else first
+    sure = 0.9 if count > 1 else 0.6
     yield Detection("step", start, end, sure, reason, side, direction, count, part="foot", repeats=steps)
     if count > 1:
         turned = float(s.course[end - 1] - s.course[start])
