@@ -38,7 +38,7 @@ GAIT_SLACK = 16
 """Frames at either end of a clip of going that may be left out, so that a foot stands where it is joined."""
 SLACK = 2
 """Frames at either end of any other clip that may be left out."""
-LENGTHS = (4, 6, 8, 11, 14, 18)
+LENGTHS = (4, 6, 8, 11, 14, 18, 22)
 """Numbers of frames that a transition is tried with."""
 STANDING_M_S = 0.35
 """A toe that is slower than this stands, if it is low."""
@@ -57,10 +57,16 @@ SPEED_FRAMES = 3.0
 """Speeds count in the choice of a cut as much as the way that they go in so many frames."""
 NOT_STANDING = 0.1
 """What a cut without a standing foot costs, in square metres of a joint's distance."""
-TRIED = 3
-"""Cuts that a transition is made for."""
+TRIED, TRIED_AT_MOST = 3, 12
+"""Cuts that a transition is made for, and where all of them jerk too much."""
+MORE_THAN_REAL = 5.0
+"""How much worse jerk is that is more than the clips' own."""
+SKATING_HEIGHT_M = 0.05
+"""A toe below this is on the floor (GMD; OmniControl), and slides if it moves."""
 JERK_OF_A_FRAME = 10.0
 """A transition may be a frame longer for this much less jerk, in m/s³."""
+JERK_OF_SKATING = 1000.0
+"""A transition may jerk more by this many m/s³ where feet skate 1 m/s less."""
 
 _KNEES, _ANKLES, _TOES, _HIPS = (4, 5), (7, 8), (10, 11), (1, 2)
 
@@ -155,6 +161,8 @@ class _Clip:
     """First frames that may be kept."""
     tails: tuple[int, ...]
     """Last frames that may be kept."""
+    peak_jerk: float
+    """Greatest jerk of a joint in m/s³."""
 
     @staticmethod
     def of(part: Part) -> _Clip:
@@ -167,7 +175,7 @@ class _Clip:
         last = max(min(core.end - 1 + KEPT_IDLE, len(joints) - 1), earliest)
         heads = range(first, min(max(core.start, first + slack), latest) + 1)
         tails = range(max(min(core.end - 1, last - slack), earliest), last + 1)
-        return _Clip(joints, _standing(joints), core, tuple(heads), tuple(tails))
+        return _Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), _peak_jerk(joints))
 
 
 def _require_joinable(part: Part) -> None:
@@ -186,6 +194,10 @@ def _require_joinable(part: Part) -> None:
     lengths = HUMANML3D.with_bone_lengths_of(motion.joints[0]).bone_lengths
     if np.abs(lengths - HUMANML3D.bone_lengths).max() > 1e-3:
         raise MotionError(f"the clip of {event.action} has other bones than HumanML3D's; make it uniform first")
+
+
+def _peak_jerk(joints: Array) -> float:
+    return float(np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).max()) * FPS**3
 
 
 def _core(joints: Array) -> Interval:
@@ -213,23 +225,38 @@ class _Join(NamedTuple):
 
 
 def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
-    """The join of least jerk, of a few at which poses and speeds are alike and a foot stands."""
+    """The join of least jerk and skating, of a few at which poses and speeds are alike and a foot stands.
+
+    More are tried where all of these jerk more than the clips do.
+    """
     best, least = None, np.inf
-    for tail, head, foot in _cuts(joints[at + np.array(before.tails)], before, after):
+    real = max(before.peak_jerk, after.peak_jerk)
+    for place, (tail, head, foot) in enumerate(_cuts(before, after)):
+        if place >= TRIED and least < real:
+            break
         laid = _laid(after.joints, head, foot, joints[at + tail])
         stands = np.stack((before.stands[tail], after.stands[head]))
         past, future = joints[at + tail - 4 : at + tail + 1], laid[head : head + 5]
         for number in LENGTHS:
             between = _between(past[-3:], future[:3], stands, number)
-            jerk = np.diff(np.concatenate((past, between, future)), n=3, axis=0)
-            cost = float(np.linalg.norm(jerk, axis=-1).max()) * FPS**3 + JERK_OF_A_FRAME * number
+            around = np.concatenate((past, between, future))
+            jerk = _peak_jerk(around)
+            cost = jerk + MORE_THAN_REAL * max(jerk - real, 0.0) + JERK_OF_A_FRAME * number + JERK_OF_SKATING * _skating(around)
             if cost < least:
                 best, least = _Join(tail, head, between, laid), cost
     assert best is not None
     return best
 
 
-def _cuts(tails: Array, before: _Clip, after: _Clip) -> list[tuple[int, int, int]]:
+def _skating(joints: Array) -> float:
+    """Mean speed in m/s of toes over the floor while they are low, over all frames."""
+    toes = joints[:, _TOES]
+    speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * FPS
+    is_low = toes[..., 1] < SKATING_HEIGHT_M
+    return float((speed * (is_low[1:] & is_low[:-1])).mean())
+
+
+def _cuts(before: _Clip, after: _Clip) -> list[tuple[int, int, int]]:
     """The best few ways to join: last frame of the first clip, first frame of the second, foot that both share."""
     ends, begins = np.array(before.tails), np.array(after.heads)
     costs = []
@@ -239,7 +266,7 @@ def _cuts(tails: Array, before: _Clip, after: _Clip) -> list[tuple[int, int, int
         away = np.square(ours[:, None] - theirs).sum(axis=-1).mean(axis=-1)  # (tails, heads)
         stand = before.stands[ends, foot][:, None] & after.stands[begins, foot]
         costs.append(away + np.where(stand, 0.0, NOT_STANDING))
-    order = np.argsort(np.stack(costs), axis=None, kind="stable")[:TRIED]
+    order = np.argsort(np.stack(costs), axis=None, kind="stable")[:TRIED_AT_MOST]
     feet, last, first = np.unravel_index(order, (2, len(ends), len(begins)))
     return [(int(ends[a]), int(begins[b]), int(foot)) for foot, a, b in zip(feet, last, first)]
 
@@ -305,7 +332,7 @@ def _feet_path(past: Array, future: Array, number: int, foot: int, stands: NDArr
         future = np.broadcast_to(future[0], future.shape)
     way = float(np.linalg.norm((future[0] - past[-1]).mean(axis=0)[[0, 2]]))
     path = _smoothest(past, future, number)
-    if stays_before and stays_after and way > STEP_M:
+    if way > STEP_M:
         share = np.arange(1, number + 1) / (number + 1)
         path[..., 1] += (min(LIFT_SHARE * way, HIGHEST_LIFT_M) * _bump(share))[:, None]
     return path
