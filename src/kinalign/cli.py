@@ -45,6 +45,9 @@ COMMANDS = {
     "tokenizer sheet": Command("kinalign.tokenizer.commands:sheet", "Draw every code of the codebook"),
     "tokenizer convert": Command("kinalign.tokenizer.commands:convert", "Convert MotionGPT's tokenizer alone, or back"),
     "lm train": Command("kinalign.commands:train_language_model", "Train a language model to speak motion"),
+    "prefer build": Command(
+        "kinalign.preference.build:prefer_build", "Make preference pairs: prompts, motions, verdicts"
+    ),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),

@@ -1,9 +1,9 @@
 """Prompts of AToM's three sub-tasks, each with its event program: from a grammar, or from a file.
 
-As AToM has it, a prompt joins labels of single movements by conjunctions: three events in order (temporal), three events
-of which some may happen at once (integrity), or one event so many times (frequency). Where AToM asks a language model
-for a sentence, events/say.py says the program here, and only what events/parse.py reads back as the same program is
-kept: a prompt and its program never differ. Half of the temporal prompts are the one before in another order.
+As AToM has it, a prompt joins labels of single movements by conjunctions: three events in order (temporal), three
+events of which some may happen at once (integrity), or one event so many times (frequency). Where AToM asks a language
+model for a sentence, events/say.py says the program here, and only what events/parse.py reads back as the same program
+is kept: a prompt and its program never differ. Half of the temporal prompts are the one before in another order.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from kinalign.events.program import Event, EventProgram
 from kinalign.events.say import say
 from kinalign.judge.rubric import SUB_TASKS, SubTask, sub_task_of
 from kinalign.preference.records import PreferencePrompt
+from kinalign.run import write_atomically
 
 GRAMMAR = Path(__file__).with_name("grammar.json")
 
@@ -170,7 +171,9 @@ class _Drawing:
 
     def _counted(self) -> Event:
         pattern = self._least([p for p in self.grammar.patterns.values() if p.counts], "action")
-        of_eval = {count: is_held_out(EventProgram(((Event(pattern.action, count=count),),))) for count in pattern.counts}
+        of_eval = {
+            count: is_held_out(EventProgram(((Event(pattern.action, count=count),),))) for count in pattern.counts
+        }
         counts = [count for count in pattern.counts if of_eval[count] == (self.split == "eval")]
         count = self._least(counts, f"{pattern.action} count")
         return self._event(pattern, count=count)
@@ -247,6 +250,12 @@ class _Drawing:
 def _meaning(program: EventProgram) -> list[list[tuple[str, str, str, object]]]:
     """What a text must not change: words may name the part of the body that the action needs."""
     return [[(event.action, event.side, event.direction, event.count) for event in step] for step in program.steps]
+
+
+def write_prompts(path: Path, prompts: Sequence[PreferencePrompt]) -> Path:
+    """A JSON line for each prompt."""
+    text = "".join(json.dumps(prompt.to_json(), ensure_ascii=False) + "\n" for prompt in prompts)
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def read_prompts(path: str | Path) -> list[PreferencePrompt]:
