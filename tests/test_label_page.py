@@ -17,9 +17,10 @@ import pytest
 
 from kinalign.cli import main
 from kinalign.errors import LabelError
-from kinalign.judge.label_page import LabelServer, serving
-from kinalign.judge.labelling import Session, read_pairs, read_scored
-from kinalign.judge.labels import LabelFile, Score, Vote, read_labels
+from kinalign.judge.human.labels import LabelFile, Score, Vote, read_labels
+from kinalign.judge.human.page import LabelServer, serving
+from kinalign.judge.human.questions import read_pairs, read_scored
+from kinalign.judge.human.session import Session
 from kinalign.judge.rubric import RUBRICS
 from kinalign.motion.synthetic import walking, waving
 

@@ -16,10 +16,11 @@ import pytest
 
 from kinalign.cli import main
 from kinalign.errors import KinalignError, LabelError
-from kinalign.judge.annotators import agreement_report, cohen_kappa, krippendorff_alpha, wilson_interval
 from kinalign.judge.human import HumanJudge
-from kinalign.judge.labelling import Session, ask_in_terminal, read_pairs, read_scored
-from kinalign.judge.labels import DEGREES, LabelFile, Score, Vote, case_key, read_labels, write_merged
+from kinalign.judge.human.annotators import agreement_report, cohen_kappa, krippendorff_alpha, wilson_interval
+from kinalign.judge.human.labels import DEGREES, LabelFile, Score, Vote, case_key, read_labels, write_merged
+from kinalign.judge.human.questions import read_pairs, read_scored
+from kinalign.judge.human.session import Session, ask_in_terminal
 from kinalign.judge.verdict import Case, Invalid, Verdict
 from kinalign.motion.motion import Motion
 from kinalign.motion.synthetic import jumping, walking, waving

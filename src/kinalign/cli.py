@@ -33,7 +33,10 @@ COMMANDS = {
     "inbetween": Command("kinalign.commands:inbetween", "Fill a gap in a motion, or between two"),
     "chat": Command("kinalign.chat:chat", "Talk about motions in the terminal"),
     "evaluate": Command("kinalign.evaluation.commands:evaluate_command", "Measure a model, or compare two reports"),
-    "judge label": Command("kinalign.judge.commands:label", "Ask people which motion is better, or to score motions"),
+    "judge score": Command("kinalign.judge.commands:score", "Say how far motions show what a prompt says, and when"),
+    "judge label": Command(
+        "kinalign.judge.human.commands:label", "Ask people which motion is better, or to score motions"
+    ),
     "data build": Command(
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
     ),
@@ -45,6 +48,10 @@ COMMANDS = {
     "tokenizer sheet": Command("kinalign.tokenizer.commands:sheet", "Draw every code of the codebook"),
     "tokenizer convert": Command("kinalign.tokenizer.commands:convert", "Convert MotionGPT's tokenizer alone, or back"),
     "lm train": Command("kinalign.commands:train_language_model", "Train a language model to speak motion"),
+    "prefer build": Command(
+        "kinalign.preference.build:prefer_build", "Make preference pairs: prompts, motions, verdicts"
+    ),
+    "prefer view": Command("kinalign.preference.view:prefer_view", "Make a page to leaf through preference pairs"),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),

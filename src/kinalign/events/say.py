@@ -41,7 +41,7 @@ def say(program: EventProgram, seed: int = 0, *, ordered: bool = True) -> str:
     that tells no order but that of its words: "jumps, claps and turns left".
 
     >>> say(EventProgram(((Event("walk", direction="forward"),), (Event("kick", side="right", count=2),))), seed=3)
-    'The person strolls forwards. Then, they kick with their right leg two times.'
+    'A farmer strolls forwards. Then, they kick with their right leg two times.'
     """
     rng = random.Random(seed)
     subject = _Subject(*rng.choice(_phrases()["subjects"]).split("|"))
@@ -150,7 +150,7 @@ def _doing(event: Event, subject: _Subject, rng: random.Random) -> _Doing:
     if "%" in rest.replace("%%", ""):
         rest = _with_limb(rest, event, subject)
     elif event.side or event.part:
-        limb = "with " + _limb(event.side, event.part or _usual_part(event.action), subject)
+        limb = "with " + _limb(event.side, event.part or usual_part(event.action), subject)
     if style.endswith("ly") and " " not in style and rng.random() < 0.5:
         ahead, style = style, ""
     way = _way(event, rng)
@@ -180,7 +180,8 @@ def _limb(side: str, part: str, subject: _Subject) -> str:
     return f"{subject.own} {side} {part}" if side else f"{subject.own} {part}"
 
 
-def _usual_part(action: str) -> str:
+def usual_part(action: str) -> str:
+    """The limb that does it where none is named."""
     legs = LOCOMOTION | {"kick", "stomp", "tap_foot", "lunge", "kneel", "balance", "stand", "raise_leg", "lower_leg"}
     return "leg" if action in legs else "hand"
 

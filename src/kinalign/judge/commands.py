@@ -1,76 +1,74 @@
-"""`kinalign judge label`: people as judges."""
+"""`kinalign judge score` and `kinalign judge agreement`: verdicts on motions, and how far two judges agree."""
 
 from __future__ import annotations
 
-import contextlib
-import webbrowser
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
-from kinalign.errors import ConfigError
-from kinalign.judge.annotators import agreement_report
-from kinalign.judge.label_page import serving
-from kinalign.judge.labelling import Session, ask_in_terminal, read_pairs, read_scored
-from kinalign.judge.labels import LabelFile, read_labels, write_merged
+from kinalign.errors import PromptError
+from kinalign.judge.named import judge_named
+from kinalign.judge.verdict import Case, Finding, Invalid, Outcome
+from kinalign.motion.motion import Motion
 
 
 @dataclass(frozen=True)
-class LabelConfig:
-    """Say which of two motions is better, or score motions one by one; or see how far people agree."""
+class Score:
+    """Judge how far motions show what a prompt says, event by event."""
 
-    pairs: tyro.conf.Positional[Path | None] = None
-    """A JSONL file with id, prompt, sample_1 and sample_2, each with the path of a motion; with --scores also id,
-    prompt and motion."""
-    out: Path | None = None
-    """JSONL file of the labels, added to; with --agreement, where to write one line a pair with the votes of all."""
-    user: str = ""
-    """Who labels."""
-    scores: bool = False
-    """Score each motion from 1 to 5 instead of comparing two."""
-    terminal: bool = False
-    """Ask here, with sheets of frames as pictures beside OUT, instead of on a page."""
-    open: bool = False
-    """Open the page in the browser."""
-    port: int = 0
-    """Of the page; 0 takes a free one."""
-    seed: int = 0
-    """Says, with user and id, which motion of a pair stands on the left."""
-    agreement: tuple[Path, ...] = ()
-    """Label files: asks nothing, but prints how far their people agree."""
+    prompt: tyro.conf.Positional[str]
+    """What shall happen: "a person walks forward, then kicks twice"."""
+    motions: tyro.conf.Positional[tuple[Path, ...]]
+    """Motions as bvh, npy or npz."""
+    judge: str = "kinematic"
+    """Who judges: kinematic, embedding, or lvlm:MODEL."""
+    json: bool = False
+    """Print one JSON object a line."""
 
 
-def label(config: LabelConfig) -> None:
-    """Say which of two motions is better, or score motions one by one; or see how far people agree."""
-    if config.agreement:
-        labels = read_labels(config.agreement)
-        print(agreement_report(labels))
-        if config.out is not None:
-            print(write_merged(labels, config.out))
-        return
-    if config.pairs is None or config.out is None or not config.user:
-        raise ConfigError(
-            "say what is labelled, where to and by whom: kinalign judge label PAIRS --out FILE --user NAME"
-        )
-    questions = read_scored(config.pairs) if config.scores else read_pairs(config.pairs)
-    with LabelFile.opened(config.out, config.user) as file:
-        session = Session(questions, file, seed=config.seed)
-        # who has seen enough ends it from the keyboard
-        with contextlib.suppress(KeyboardInterrupt):
-            if config.terminal:
-                ask_in_terminal(session, config.out.with_suffix(".sheets"))
-            else:
-                _on_a_page(session, config)
-        print(f"{session.num_answered} of {len(questions)} are labelled by {config.user} in {config.out}")
+def score(config: Score) -> None:
+    """Judge how far motions show what a prompt says, event by event."""
+    if not config.motions:
+        raise PromptError('no motion; name a bvh, npy or npz file: kinalign judge score "a person waves" wave.bvh')
+    cases = [Case.of(config.prompt, Motion.load(path)) for path in config.motions]
+    outcomes = judge_named(config.judge).judge_all(cases)
+    for path, case, outcome in zip(config.motions, cases, outcomes):
+        if config.json:
+            print(json.dumps(row_of(case, path, outcome)))
+        else:
+            print("\n".join(_told(path, case.motion.fps, outcome)))
 
 
-def _on_a_page(session: Session, config: LabelConfig) -> None:
-    with serving(session, port=config.port) as (server, thread):
-        print(
-            f"{server.address}\nOpen this address on this machine; Ctrl-C ends. Every answer is saved at once.",
-            flush=True,
-        )
-        if config.open:
-            webbrowser.open(server.address)
-        thread.join()
+def row_of(case: Case, path: Path, outcome: Outcome) -> dict[str, Any]:
+    """A line of a file of verdicts: the question and the answer."""
+    return {
+        "prompt": case.prompt,
+        "motion": str(path),
+        "task": case.task,
+        "program": case.program.to_json(),
+        **outcome.to_json(),
+    }
+
+
+def _told(path: Path, fps: float, outcome: Outcome) -> list[str]:
+    if isinstance(outcome, Invalid):
+        return [f"{path}: invalid: {outcome.reason}"]
+    lines = [f"{path}: {outcome.score} of 5 ({outcome.task}): {outcome.reason}"]
+    return lines + [f"  {line}" for line in _table(outcome.findings, fps)]
+
+
+def _table(findings: Sequence[Finding], fps: float) -> list[str]:
+    lines = []
+    for finding in findings:
+        event = finding.event
+        asked = " ".join(str(value) for value in event.to_json().values()).replace("_", " ")
+        when = ""
+        if finding.start is not None and finding.end is not None:
+            when = f"{finding.start / fps:.1f} to {finding.end / fps:.1f} s"
+        count = "" if finding.count is None else f"x{finding.count}"
+        lines.append(f"{finding.seen:7}{asked:32}{when:16}{count:5}{finding.reason}")
+    return lines

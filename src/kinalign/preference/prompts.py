@@ -1,9 +1,9 @@
 """Prompts of AToM's three sub-tasks, each with its event program: from a grammar, or from a file.
 
-As AToM has it, a prompt joins labels of single movements by conjunctions: three events in order (temporal), three events
-of which some may happen at once (integrity), or one event so many times (frequency). Where AToM asks a language model
-for a sentence, events/say.py says the program here, and only what events/parse.py reads back as the same program is
-kept: a prompt and its program never differ. Half of the temporal prompts are the one before in another order.
+As AToM has it, a prompt joins labels of single movements by conjunctions: three events in order (temporal), three
+events of which some may happen at once (integrity), or one event so many times (frequency). Where AToM asks a language
+model for a sentence, events/say.py says the program here, and only what events/parse.py reads back as the same program
+is kept: a prompt and its program never differ. Half of the temporal prompts are the one before in another order.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from kinalign.events.program import Event, EventProgram
 from kinalign.events.say import say
 from kinalign.judge.rubric import SUB_TASKS, SubTask, sub_task_of
 from kinalign.preference.records import PreferencePrompt
+from kinalign.run import write_atomically
 
 GRAMMAR = Path(__file__).with_name("grammar.json")
 
@@ -33,9 +34,9 @@ PromptSplit = Literal["train", "eval"]
 
 EVENTS = 3
 """Events of a temporal or integrity prompt, as in AToM."""
-EVAL_SHARE = 8
-"""One in so many combinations of events belongs to the eval split."""
-TRIES = 400
+EVAL_SHARE = 6
+"""One in so many combinations of actions belongs to the eval split."""
+TRIES = 200
 """Draws for one prompt before it is said that there are no more."""
 
 Steps = tuple[tuple[Event, ...], ...]
@@ -111,9 +112,16 @@ def grammar_prompts(
 
 
 def is_held_out(program: EventProgram) -> bool:
-    """Whether a combination of events belongs to the eval split: the same actions in any order, the same counts."""
-    said = sorted(f"{event.action} {event.count}" for event in program.events)
-    return hashlib.sha256("\n".join(said).encode()).digest()[0] % EVAL_SHARE == 0
+    """Whether a combination of events belongs to the eval split: one count of each action, some actions together.
+
+    The order of events does not matter, so that prompts with the same events in another order are in one split.
+    """
+    actions = sorted(event.action for event in program.events)
+    lot = hashlib.sha256("\n".join(actions).encode()).digest()[0]
+    if len(actions) > 1 or program.events[0].count is None:
+        return lot % EVAL_SHARE == 0
+    counts = _grammar().patterns[actions[0]].counts
+    return program.events[0].count == counts[lot % len(counts)]
 
 
 class _Drawing:
@@ -132,11 +140,14 @@ class _Drawing:
         while len(texts) < number:
             self.failures += 1
             for program in self._programs():
-                text = self._text(program) if is_held_out(program) == (self.split == "eval") else None
+                if is_held_out(program) != (self.split == "eval"):
+                    continue
+                # counted also where no new text is found, so that it is not drawn again and again
+                self._count(program)
+                text = self._text(program)
                 if text is not None:
                     self.failures = 0
                     texts.append(text)
-                    self._count(program)
             if self.failures > TRIES:
                 raise ConfigError(
                     f"the grammar has {len(texts)} prompts for {self.task}, not {number}; ask for fewer (--prompts) or "
@@ -160,7 +171,11 @@ class _Drawing:
 
     def _counted(self) -> Event:
         pattern = self._least([p for p in self.grammar.patterns.values() if p.counts], "action")
-        count = self._least(pattern.counts, f"{pattern.action} count")
+        of_eval = {
+            count: is_held_out(EventProgram(((Event(pattern.action, count=count),),))) for count in pattern.counts
+        }
+        counts = [count for count in pattern.counts if of_eval[count] == (self.split == "eval")]
+        count = self._least(counts, f"{pattern.action} count")
         return self._event(pattern, count=count)
 
     def _steps(self, *, with_meanwhile: bool) -> Steps | None:
@@ -235,6 +250,12 @@ class _Drawing:
 def _meaning(program: EventProgram) -> list[list[tuple[str, str, str, object]]]:
     """What a text must not change: words may name the part of the body that the action needs."""
     return [[(event.action, event.side, event.direction, event.count) for event in step] for step in program.steps]
+
+
+def write_prompts(path: Path, prompts: Sequence[PreferencePrompt]) -> Path:
+    """A JSON line for each prompt."""
+    text = "".join(json.dumps(prompt.to_json(), ensure_ascii=False) + "\n" for prompt in prompts)
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def read_prompts(path: str | Path) -> list[PreferencePrompt]:

@@ -8,23 +8,63 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 
-from kinalign.errors import DataError
+from kinalign.errors import ConfigError, DataError
 from kinalign.events.detect import detect
 from kinalign.events.program import Event
+from kinalign.judge.rubric import SubTask
 from kinalign.judge.verdict import Finding, Outcome, Verdict
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
+from kinalign.preference.dataset import load_preferences
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.render.player import asset, fill_page, json_for_html, player_shell
 from kinalign.run import write_atomically
 
 MILLIMETRE = 1e-3
+
+
+@dataclass(frozen=True)
+class PreferView:
+    """Make one HTML page to leaf through preference pairs."""
+
+    folder: tyro.conf.Positional[Path]
+    """What `kinalign prefer build` wrote, or a preference_labels.jsonl of InstructMotion or AToM."""
+    out: Path | None = None
+    """The page; pairs.html in the folder where it is left out."""
+    limit: int = 300
+    """Pairs on the page at most: the first ones of each sub-task. A pair takes about 13 kB."""
+
+
+def prefer_view(config: PreferView) -> Path:
+    """Make one HTML page to leaf through preference pairs: both motions, verdicts, and when which event was seen."""
+    if config.limit < 1:
+        raise ConfigError(f"limit={config.limit} leaves nothing to see; use 1 or more (--limit)")
+    beside = config.folder if config.folder.is_dir() else config.folder.parent
+    pairs = load_preferences(config.folder, motions=True)
+    shown = spread(pairs, config.limit)
+    title = f"Pairs of {config.folder.resolve().name}"
+    path = write_pairs_page(shown, config.out or beside / "pairs.html", title=title)
+    print(f"{len(shown)} of {len(pairs)} pairs, {path.stat().st_size / 1e6:.1f} MB")
+    print(path)
+    return path
+
+
+def spread(pairs: Sequence[PreferencePair], limit: int) -> list[PreferencePair]:
+    """At most `limit` pairs in their order: the first ones of each sub-task, as many of each as there are."""
+    of_task: dict[SubTask | None, list[int]] = {}
+    for place, pair in enumerate(pairs):
+        of_task.setdefault(pair.task, []).append(place)
+    in_turn = [place for turn in zip_longest(*of_task.values()) for place in turn if place is not None]
+    return [pairs[place] for place in sorted(in_turn[:limit])]
 
 
 def write_pairs_page(pairs: Iterable[PreferencePair], path: str | Path, *, title: str = "Preference pairs") -> Path:

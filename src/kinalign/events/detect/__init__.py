@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
 
 from kinalign.events.detect import body, going, limbs
 from kinalign.events.detect.detection import Detection
 from kinalign.events.detect.signals import Signals, measure
+from kinalign.events.detect.stretches import Stretch
 from kinalign.motion.motion import FPS, Motion
 
 __all__ = ["DETECTED", "Detection", "detect", "detect_all"]
@@ -103,7 +107,22 @@ def _in_own_frames(motion: Motion, first: int, events: list[Detection]) -> list[
         middle = (event.start + event.end) // 2
         if any(event.action in PARTS_OF[whole.action] and whole.start <= middle < whole.end for whole in wholes):
             continue
-        start = min(round((event.start - first) * motion.fps / FPS), len(motion) - 1)
-        end = min(max(round((event.end - first) * motion.fps / FPS), start + 1), len(motion))
-        kept.append(replace(event, start=start, end=end))
+        start, end = _in_frames_of(motion, event.start - first, event.end - first)
+        repeats = []
+        for repeat in event.repeats or _evenly(event):
+            repeat_start, repeat_end = _in_frames_of(motion, repeat.start - first, repeat.end - first)
+            repeats.append(repeat._replace(start=repeat_start, end=repeat_end))
+        kept.append(replace(event, start=start, end=end, repeats=tuple(repeats)))
     return sorted(kept, key=lambda event: (event.start, event.end, event.action))
+
+
+def _in_frames_of(motion: Motion, start: int, end: int) -> tuple[int, int]:
+    """Frames [start, end) at 20 fps as those of the motion; at least one."""
+    first = min(round(start * motion.fps / FPS), len(motion) - 1)
+    return first, min(max(round(end * motion.fps / FPS), first + 1), len(motion))
+
+
+def _evenly(event: Detection) -> list[Stretch]:
+    """Repetitions of an event that goes on without a break, as turns of an arm: all of one length."""
+    bounds = np.linspace(event.start, event.end, (event.count or 0) + 1).round().astype(int).tolist()
+    return [Stretch(start, end, 1.0, event.side) for start, end in pairwise(bounds)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -106,17 +107,17 @@ def gaits(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
             striding[flight.start : flight.end] = 1
     for stretch in stretches(s.frames, s.frames.mean(striding, 0.35), RUN):
         in_place = float(s.speed[stretch.frames].mean()) < IN_PLACE_SPEED
-        steps, first = _steps_in_place(s, stretch.frames) if in_place else _steps(s, stretch.frames)
-        if steps > 1:
+        steps = _steps_in_place(s, stretch.frames) if in_place else _steps(s, stretch.frames)
+        if len(steps) > 1:
             is_running[stretch.frames] = True
             direction = "in_place" if in_place else _way(s, stretch.frames)
-            found += _going(s, "run", stretch, RUN.confidence(stretch.peak), steps, first, direction)
+            found += _going(s, "run", stretch, RUN.confidence(stretch.peak), steps, direction)
     for stretch in stretches(s.frames, np.where(is_running, 0.0, s.speed), WALK):
-        steps, first = _steps(s, stretch.frames)
-        is_jog = _is_jog(s, stretch, steps)
+        steps = _steps(s, stretch.frames)
+        is_jog = _is_jog(s, stretch, len(steps))
         is_running[stretch.frames] |= is_jog
         action, confidence = ("run", 0.7) if is_jog else ("walk", WALK.confidence(stretch.peak))
-        found += _going(s, action, stretch, confidence, steps, first, _way(s, stretch.frames))
+        found += _going(s, action, stretch, confidence, steps, _way(s, stretch.frames))
     for stretch in stretches(s.frames, np.where(is_running, s.speed, 0.0), DASH):
         reason = f"runs at {stretch.peak * s.leg_at(stretch.start):.1f} m/s"
         confidence, direction = DASH.confidence(stretch.peak), _way(s, stretch.frames)
@@ -125,19 +126,24 @@ def gaits(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
 
 
 def _going(
-    s: Signals, action: str, stretch: Stretch, confidence: float, steps: int, first: Side, direction: str
+    s: Signals, action: str, stretch: Stretch, confidence: float, steps: tuple[Stretch, ...], direction: str
 ) -> Iterator[Detection]:
     """The steps, and from two steps on the walk or run that they make."""
     start, end = stretch.start, stretch.end
     speed = float(s.speed[stretch.frames].mean()) * s.leg_at(start)
     metres = speed * (end - start) / FPS
     way = direction.replace("_", " ")
-    reason = f"{steps} {'step' if steps == 1 else 'steps'}, {first} foot first, {metres:.1f} m {way} at {speed:.1f} m/s"
-    if steps == 1:
-        yield Detection("step", start, end, 0.6, reason, first, direction, 1, part="foot")
-    elif steps > 1:
-        yield Detection("step", start, end, 0.9, reason, "alternate", direction, steps, part="foot")
-        yield Detection(action, start, end, confidence, reason, "", direction, steps)
+    if not steps:
+        return
+    count, first = len(steps), steps[0].side
+    told = f"{count} {'step' if count == 1 else 'steps'}, {first} foot first"
+    reason = f"{told}, {metres:.1f} m {way} at {speed:.1f} m/s"
+    side: Side = "alternate" if count > 1 else first
+    sure = 0.9 if count > 1 else 0.6
+    yield Detection("step", start, end, sure, reason, side, direction, count, part="foot", repeats=steps)
+    if count > 1:
+        turned = float(s.course[end - 1] - s.course[start])
+        yield Detection(action, start, end, confidence, reason, "", direction, count, angle_deg=turned, repeats=steps)
 
 
 def _is_jog(s: Signals, stretch: Stretch, steps: int) -> bool:
@@ -150,22 +156,26 @@ def _is_jog(s: Signals, stretch: Stretch, steps: int) -> bool:
     )
 
 
-def _steps(s: Signals, frames: slice) -> tuple[int, Side]:
-    """Steps of feet that pass each other on their way, or part and close to the side; the foot that makes the first."""
+def _steps(s: Signals, frames: slice) -> tuple[Stretch, ...]:
+    """Steps of feet that pass each other on their way, or part and close to the side."""
     way = s.velocity[frames].mean(axis=0)
     axis = int(abs(way[1]) > abs(way[0]))
     stride = s.stride[frames, axis] * np.sign(way[axis])
     points = turning_points(stride, STEP_LENGTH)
-    if len(points) < 2:
-        return 0, ""
-    return len(points) - 1, SIDES[int(stride[points[1]] < stride[points[0]])]
+    return tuple(
+        Stretch(frames.start + start, frames.start + end, STEP_LENGTH, SIDES[int(stride[end] < stride[start])])
+        for start, end in pairwise(points)
+    )
 
 
-def _steps_in_place(s: Signals, frames: slice) -> tuple[int, Side]:
+def _steps_in_place(s: Signals, frames: slice) -> tuple[Stretch, ...]:
     """Steps of feet that are lifted in turn."""
     lead = s.lift[frames, 0] - s.lift[frames, 1]
     points = [point for point in turning_points(lead, STEP_LIFT) if abs(lead[point]) > STEP_LIFT / 2]
-    return len(points), SIDES[int(lead[points[0]] < 0)] if points else ""
+    return tuple(
+        Stretch(frames.start + point, frames.start + point + 1, STEP_LIFT, SIDES[int(lead[point] < 0)])
+        for point in points
+    )
 
 
 def _way(s: Signals, frames: slice) -> str:
@@ -230,7 +240,9 @@ def jumps(s: Signals, flown: list[Flight], is_running: BoolArray) -> Iterator[De
             rise_m = group.peak * s.leg_at(start)
             reason = f"both feet off the floor {times(group.repeats)}, hips up by {rise_m:.2f} m, {direction}"
             confidence = FLIGHT.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, direction, group.repeats)
+            yield Detection(
+                action, start, end, confidence, reason, group.side, direction, group.repeats, repeats=group.each
+            )
 
 
 def dances(s: Signals) -> Iterator[Detection]:

@@ -86,7 +86,9 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
                 f"foot at {metres:.1f} m/s, {times(group.repeats)}"
             )
             confidence = KICK.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, way, group.repeats, part="leg")
+            yield Detection(
+                action, start, end, confidence, reason, group.side, way, group.repeats, part="leg", repeats=group.each
+            )
 
 
 def _length(s: Signals, stretch: Stretch, column: int) -> float:
@@ -107,7 +109,18 @@ def knees(s: Signals) -> Iterator[Detection]:
         whose = f"{group.side} thigh" if group.side in SIDES else "thighs in turn"
         reason = f"{whose} {group.peak:.0f} degrees from straight down {times(group.repeats)}"
         confidence = RAISE_KNEE.confidence(group.peak)
-        yield Detection("raise_knee", start, end, confidence, reason, group.side, "up", group.repeats, part="knee")
+        yield Detection(
+            "raise_knee",
+            start,
+            end,
+            confidence,
+            reason,
+            group.side,
+            "up",
+            group.repeats,
+            part="knee",
+            repeats=group.each,
+        )
 
 
 def raised_hands(s: Signals) -> Iterator[Detection]:
@@ -152,6 +165,7 @@ def waves(s: Signals) -> Iterator[Detection]:
     """Raised forearms that swing to and fro; the count is that of swings there and back."""
     is_up = (s.tilt < 60) & (s.hips > 0.5) & (s.speed < 2 * WALK_SPEED)
     found = []
+    swings: dict[Stretch, tuple[Stretch, ...]] = {}
     for column, side in enumerate(SIDES):
         raised = np.where(is_up & (s.hand[:, column, 1] > -0.4), s.forearm[:, column, 1], -1.0)
         for stretch in stretches(s.frames, raised, WAVE, side):
@@ -164,15 +178,33 @@ def waves(s: Signals) -> Iterator[Detection]:
                 continue
             start, end = stretch.start + points[0], stretch.start + points[-1] + 1
             if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
-                found.append(Stretch(start, end, reversals, side))
+                wave = Stretch(start, end, reversals, side)
+                found.append(wave)
+                swings[wave] = tuple(
+                    Stretch(stretch.start + there, stretch.start + back, 1.0, side)
+                    for there, back in zip(points[1::2], points[3::2])
+                )
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
         where = "above" if over_m > 0 else "below"
         reversals = int(stretch.peak)
         reason = f"{wrists(stretch.side)} {abs(over_m):.2f} m {where} the head, {reversals} lateral reversals"
         confidence = round(min(0.5 + 0.1 * (reversals - WAVE_REVERSALS + 1), 1.0), 2)
-        count = reversals // 2
-        yield Detection("wave", stretch.start, stretch.end, confidence, reason, stretch.side, "", count, part="hand")
+        # of both hands the one that swings less often
+        own = min((one for one in found if stretch.start <= one.start < stretch.end), key=lambda one: one.peak)
+        each = tuple(swing._replace(side=stretch.side) for swing in swings[own])
+        yield Detection(
+            "wave",
+            stretch.start,
+            stretch.end,
+            confidence,
+            reason,
+            stretch.side,
+            "",
+            len(each),
+            part="hand",
+            repeats=each,
+        )
 
 
 def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
@@ -198,7 +230,18 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             start, end = s.frames.widened(group.start, group.end, 0.15)
             reason = f"{wrists(group.side)} thrust out at {group.peak * s.arm_at(start):.1f} m/s {times(group.repeats)}"
             confidence = THRUST.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, "forward", group.repeats, part="hand")
+            yield Detection(
+                action,
+                start,
+                end,
+                confidence,
+                reason,
+                group.side,
+                "forward",
+                group.repeats,
+                part="hand",
+                repeats=group.each,
+            )
 
 
 def claps(s: Signals) -> Iterator[Detection]:
@@ -219,7 +262,9 @@ def claps(s: Signals) -> Iterator[Detection]:
             start, end = s.frames.widened(group.start, group.end, 0.1)
             reason = f"wrists meet to {-group.peak * s.arm_at(start):.2f} m {times(group.repeats)}"
             confidence = round(min(0.4 + 0.1 * group.repeats, 1.0), 2)
-            yield Detection("clap", start, end, confidence, reason, "both", count=group.repeats, part="hand")
+            yield Detection(
+                "clap", start, end, confidence, reason, "both", count=group.repeats, part="hand", repeats=group.each
+            )
 
 
 def _lows(values: Array, points: list[int]) -> list[int]:

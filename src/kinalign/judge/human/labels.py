@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import numpy as np
 from kinalign.errors import LabelError
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.motion.motion import Motion
-from kinalign.run import write_atomically
+from kinalign.run import take_lock, write_atomically
 
 Sample = Literal["sample_1", "sample_2"]
 Choice = Literal["sample_1", "sample_2", "skipped", "withdrawn"]
@@ -265,14 +264,7 @@ def _only_session(path: Path, user: str) -> Iterator[None]:
     name = hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()[:12]
     with path.with_name(f".{path.name}.{name}.lock").open("ab+") as lock:
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take_lock(lock.fileno())
         except OSError as error:
             raise LabelError(
                 f"{user} has {path} open in another session; go on there, or close it and come back, "

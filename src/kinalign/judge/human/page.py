@@ -17,8 +17,9 @@ from threading import Thread
 from typing import Any
 
 from kinalign.errors import KinalignError, LabelError
-from kinalign.judge.labelling import ScoreQuestion, Session
-from kinalign.judge.labels import DEGREES
+from kinalign.judge.human.labels import DEGREES
+from kinalign.judge.human.questions import ScoreQuestion
+from kinalign.judge.human.session import Session
 from kinalign.judge.rubric import RUBRICS
 from kinalign.render.player import asset, fill_page, json_for_html, player_page
 

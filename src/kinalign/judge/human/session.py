@@ -1,92 +1,19 @@
-"""Labelling: people say which of two motions is better and how much, or score one; here and in the terminal."""
+"""One person's way through the questions, and the same in the terminal."""
 
 from __future__ import annotations
 
-import json
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from kinalign.errors import LabelError, PromptError
-from kinalign.events.parse import parse
-from kinalign.judge.labels import DEGREES, Label, LabelFile, Sample, Score, Vote, case_key
-from kinalign.judge.rubric import RUBRICS, SUB_TASKS, SubTask, sub_task_of
+from kinalign.errors import LabelError
+from kinalign.judge.human.labels import DEGREES, Label, LabelFile, Sample, Score, Vote
+from kinalign.judge.human.questions import SAMPLES, PairQuestion, Question, ScoreQuestion
+from kinalign.judge.rubric import RUBRICS
 from kinalign.motion.motion import Motion
-
-SAMPLES: tuple[Sample, Sample] = ("sample_1", "sample_2")
-PATH_KEYS = ("motion", "features")
-"""Where a sample names its file; `features` is InstructMotion's."""
-
-
-@dataclass(frozen=True)
-class PairQuestion:
-    """Which of two motions does better what the prompt says."""
-
-    id: str
-    prompt: str
-    sample_1: Mapping[str, Any]
-    sample_2: Mapping[str, Any]
-    folder: Path
-
-    def motions(self) -> list[Motion]:
-        return [_load(sample, self.folder) for sample in (self.sample_1, self.sample_2)]
-
-    def what(self) -> tuple[str, str, Mapping[str, Any], Mapping[str, Any]]:
-        """What a vote on this pair says of it."""
-        return (self.id, self.prompt, self.sample_1, self.sample_2)
-
-
-@dataclass(frozen=True)
-class ScoreQuestion:
-    """How well, 1 to 5 by the rubric of `task`, a motion does what the prompt says."""
-
-    id: str
-    prompt: str
-    sample: Mapping[str, Any]
-    task: SubTask
-    folder: Path
-
-    def motions(self) -> list[Motion]:
-        return [_load(self.sample, self.folder)]
-
-    def what(self) -> tuple[str, str, Mapping[str, Any], SubTask, str]:
-        """What a score of this motion says of it."""
-        return (self.id, self.prompt, self.sample, self.task, case_key(self.prompt, self.motions()[0]))
-
-
-Question = PairQuestion | ScoreQuestion
-
-
-def read_pairs(path: Path) -> list[PairQuestion]:
-    """The pairs of a JSONL file in InstructMotion's layout: `id`, `prompt`, `sample_1` and `sample_2`.
-
-    A sample names its file, relative to the JSONL, as `motion` or `features` (joints or features as npy, npz, bvh).
-    Raises LabelError, with the line, for anything else, for a file that is absent and for an id that comes twice.
-    """
-    return [
-        PairQuestion(str(row["id"]), row["prompt"], samples["sample_1"], samples["sample_2"], path.parent)
-        for row, samples in _rows(path, SAMPLES)
-    ]
-
-
-def read_scored(path: Path) -> list[ScoreQuestion]:
-    """Every motion of a JSONL file alone: the `motion` of a line, or both samples of a pair.
-
-    The sub-task is that of the line, as `task`, or the one that the prompt calls for.
-    """
-    questions = []
-    for row, samples in _rows(path, ("motion",), SAMPLES):
-        task = row.get("task") or _task_of(row["prompt"], path)
-        if task not in SUB_TASKS:
-            raise LabelError(f"{path}: sub-task {task!r} of {row['id']} is unknown; use one of {', '.join(SUB_TASKS)}")
-        for key, sample in samples.items():
-            name = str(row["id"]) if key == "motion" else f"{row['id']}/{key}"
-            questions.append(ScoreQuestion(name, row["prompt"], sample, task, path.parent))
-    return questions
 
 
 class Session:
@@ -227,54 +154,6 @@ def _one_of(ask: Callable[[str], str], text: str, known: str) -> str:
     while (answer := ask(text).strip().lower()) not in list(known):
         print(f"  {answer!r} is none of {', '.join(known)}")
     return answer
-
-
-def _rows(path: Path, *layouts: Sequence[str]) -> Iterator[tuple[dict[str, Any], dict[str, Mapping[str, Any]]]]:
-    """Lines of a JSONL file with `id`, `prompt` and the samples of one of the layouts, by name; their files exist."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"cannot read {path} as text ({error}); name a JSONL file of pairs") from error
-    seen = set()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-            name = str(row["id"])
-            layout = next(layout for layout in layouts if all(key in row for key in layout))
-            samples = {key: row[key] if isinstance(row[key], Mapping) else {"motion": row[key]} for key in layout}
-            files = [path.parent / _path(sample) for sample in samples.values()]
-            if not isinstance(row["prompt"], str):
-                raise TypeError("the prompt is no text")
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
-            needs = " or ".join(", ".join(("id", "prompt", *layout)) for layout in layouts)
-            raise LabelError(f"{where} has not {needs} with a path in each sample ({error})") from error
-        if name in seen:
-            raise LabelError(f"{where}: id {name} comes twice; each needs its own")
-        seen.add(name)
-        if absent := [file for file in files if not file.is_file()]:
-            raise LabelError(f"{where}: {absent[0]} is absent; paths are relative to the JSONL file's folder")
-        yield row, samples
-    if not seen:
-        raise LabelError(f"{path} holds nothing to label")
-
-
-def _path(sample: Mapping[str, Any]) -> str:
-    """Where a sample's motion is. Raises StopIteration where it does not say."""
-    return str(next(sample[key] for key in PATH_KEYS if isinstance(sample.get(key), str)))
-
-
-def _load(sample: Mapping[str, Any], folder: Path) -> Motion:
-    return Motion.load(folder / _path(sample))
-
-
-def _task_of(prompt: str, path: Path) -> SubTask:
-    try:
-        return sub_task_of(parse(prompt))
-    except PromptError as error:
-        raise LabelError(f'{path}: {error}; say which rubric to show, as "task"') from error
 
 
 def _now() -> str:

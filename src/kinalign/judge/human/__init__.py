@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median_low
 
-from kinalign.judge.labels import Score, case_key, read_labels
+from kinalign.judge.human.labels import Score, case_key, read_labels
 from kinalign.judge.rubric import SubTask
 from kinalign.judge.verdict import Case, Invalid, Outcome, Verdict
 from kinalign.motion.motion import Motion

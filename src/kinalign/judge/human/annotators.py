@@ -12,7 +12,7 @@ from math import sqrt
 from typing import TypeVar
 
 from kinalign.errors import LabelError
-from kinalign.judge.labels import Label, Score, Vote
+from kinalign.judge.human.labels import Label, Score, Vote
 
 Answer = TypeVar("Answer", bound=Hashable)
 
