@@ -24,6 +24,7 @@ from kinalign.judge.human.session import Session, ask_in_terminal
 from kinalign.judge.verdict import Case, Invalid, Verdict
 from kinalign.motion.motion import Motion
 from kinalign.motion.synthetic import jumping, walking, waving
+from kinalign.preference.dataset import load_labels
 
 PROMPT = "a person walks forward and then waves"
 
@@ -267,6 +268,21 @@ def test_the_command_prints_agreement_and_merges_the_votes_of_all(
     assert sorted(read_labels(merged), key=str) == sorted(read_labels(files), key=str)
     write_merged(read_labels(merged), merged)
     assert len(lines(merged)) == 3
+
+
+def test_merged_labels_are_read_as_preference_data(pairs: Path, labels: Path, tmp_path: Path) -> None:
+    with LabelFile.opened(labels, "ann") as file:
+        session = Session(read_pairs(pairs), file)
+        session.choose(0, "sample_2", "Much better")
+        session.choose(1, None)
+        session.choose(2, "sample_1", "Better")
+        session.undo()
+        session.choose(2, "sample_2", "Slightly better")
+    read = load_labels(write_merged(read_labels(labels), tmp_path / "preference_labels.jsonl"))
+    assert [(pair.prompt_id, pair.chosen.index, pair.degree, pair.judge) for pair in read] == [
+        ("0", 2, "Much better", "human (ann)"),
+        ("2", 2, "Slightly better", "human (ann)"),
+    ]
 
 
 # ---- the judge

@@ -12,15 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kinalign.cli import main
 from kinalign.errors import DataError, KinalignError
 from kinalign.events.parse import parse
+from kinalign.judge.human.labels import LabelFile
+from kinalign.judge.human.questions import read_pairs, read_scored
+from kinalign.judge.human.session import Session
 from kinalign.judge.rubric import sub_task_of
 from kinalign.judge.verdict import Finding, Invalid, Outcome, Verdict
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import KIT
 from kinalign.motion.synthetic import jumping, standing, walking, waving
+from kinalign.preference.dataset import motion_name, write_motions, write_pairs
 from kinalign.preference.records import Candidate, PreferencePair
-from kinalign.preference.view import packed, write_pairs_page
+from kinalign.preference.view import packed, spread, write_pairs_page
 
 MILLIMETRE = 1e-3
 NASTY = "\"quotes\" 'n' </script><script>window.broken = 1</script> <!-- & $script ${css} \u2028 é"
@@ -236,3 +241,67 @@ def test_on_a_phone_nothing_hangs_over_the_edge(browser: Any, path: Path) -> Non
         for control in page.locator("nav select, nav button").all():
             box = control.bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= 360
+
+
+# ---- the command
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A preference data set of two pairs as `kinalign prefer build` writes it."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'kinalign[preference]'")
+    pairs = [replace(pair, chosen=coded(pair.chosen), rejected=coded(pair.rejected)) for pair in three_pairs()[:2]]
+    write_pairs(tmp_path / "data" / "preferences.parquet", pairs, num_codes=8)
+    motions = {
+        motion_name(pair.prompt_id, side): side.motion
+        for pair in pairs
+        for side in (pair.chosen, pair.rejected)
+        if side.motion
+    }
+    write_motions(tmp_path / "data" / "motions" / "00000.safetensors", motions)
+    return tmp_path / "data"
+
+
+def coded(candidate: Candidate) -> Candidate:
+    return replace(candidate, codes=(1, 2))
+
+
+def test_the_command_makes_a_page_of_a_data_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prefer", "view", str(folder)]) == 0
+    assert "2 of 2 pairs" in capsys.readouterr().out
+    assert WALK_WAVE in (folder / "pairs.html").read_text("utf-8")
+    assert main(["prefer", "view", str(folder), "--limit", "1", "--out", str(folder / "few.html")]) == 0
+    few = (folder / "few.html").read_text("utf-8")
+    assert WALK_WAVE in few and JUMP not in few
+    assert main(["prefer", "view", str(folder), "--limit", "0"]) == 2
+    assert main(["prefer", "view", str(folder / "motions")]) == 2
+    assert "no preference data set" in capsys.readouterr().err
+
+
+def test_a_limit_takes_of_each_sub_task_in_turn() -> None:
+    walk, jump, _ = three_pairs()
+    pairs = [replace(walk, id=f"w-{number}-0-1") for number in range(5)] + [replace(jump, id="j-0-0-1")]
+    assert [pair.id for pair in spread(pairs, 3)] == ["w-0-0-1", "w-1-0-1", "j-0-0-1"]
+    assert spread(pairs, 99) == pairs
+
+
+def test_people_are_asked_about_the_pairs_of_a_data_set_blind(folder: Path, tmp_path: Path) -> None:
+    walk, jump, _ = three_pairs()
+    with LabelFile.opened(tmp_path / "labels.jsonl", "ann") as file:
+        session = Session(read_pairs(folder), file)
+        assert [question.prompt for question in session.questions] == [WALK_WAVE, JUMP]
+        session.choose(0, "sample_1", "Better")
+        for question, pair in zip(session.questions, (walk, jump)):
+            for shown, side in zip(question.motions(), (pair.chosen, pair.rejected)):
+                assert side.motion is not None
+                np.testing.assert_allclose(shown.joints, side.motion.joints, atol=MILLIMETRE)  # float16 in the folder
+        assert all(motion.caption == "" for motion in session.motions(1))
+    with LabelFile.opened(tmp_path / "labels.jsonl", "ann") as file:
+        assert Session(read_pairs(folder), file).place == 1
+    scored = read_scored(folder)
+    assert [(question.id, question.task) for question in scored] == [
+        ("test-00001-0", "temporal"),
+        ("test-00001-1", "temporal"),
+        ("test-00002-0", "frequency"),
+        ("test-00002-1", "frequency"),
+    ]

@@ -145,10 +145,12 @@ def _found(finding: Finding, fps: float) -> dict[str, Any]:
 def label(event: Event) -> str:
     """An event in a few words.
 
-    >>> label(Event("kick", side="right", count=2)), label(Event("raise", side="both", part="hand"))
-    ('kick right ×2', 'raise both hands')
+    >>> label(Event("raise_knee", side="right", part="knee", count=2)), label(Event("raise", side="both", part="hand"))
+    ('raise knee right ×2', 'raise both hands')
     """
-    part = {"foot": "feet"}.get(event.part, f"{event.part}s") if event.part and event.side == "both" else event.part
+    part = "" if event.part in event.action.split("_") else event.part
+    if part and event.side == "both":
+        part = "feet" if part == "foot" else f"{part}s"
     words = [event.action.removeprefix("other:"), event.side, part, event.direction]
     count = f"×{event.count}" if isinstance(event.count, int) else event.count or ""
     return " ".join(word.replace("_", " ") for word in [*words, count] if word)

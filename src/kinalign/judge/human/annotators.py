@@ -21,7 +21,7 @@ def cohen_kappa(first: Sequence[Answer], second: Sequence[Answer]) -> float | No
     """Agreement of two people on the same things beyond what chance gives, 1 at most; None where both always say the
     same one thing, so that chance alone agrees.
 
-    >>> cohen_kappa("llrrlrll", "llrrlrrr")
+    >>> cohen_kappa("llrr", "llrl")
     0.5
     """
     total = len(first)

@@ -66,12 +66,14 @@ def read_pairs(path: Path) -> list[PairQuestion]:
     """
     if path.is_dir():
         return [
-            PairQuestion(pair.id, pair.prompt, *map(_candidate, _sides(pair)), partial(_shown, *_sides(pair)))
+            PairQuestion(pair.id, pair.prompt, _candidate(first), _candidate(second), partial(_shown, first, second))
             for pair in _preferences(path)
+            for first, second in [_sides(pair)]
         ]
     return [
-        PairQuestion(str(row["id"]), row["prompt"], *samples.values(), partial(_loaded, path, *samples.values()))
+        PairQuestion(str(row["id"]), row["prompt"], first, second, partial(_loaded, path, first, second))
         for row, samples in _rows(path, SAMPLES)
+        for first, second in [samples.values()]
     ]
 
 
