@@ -248,7 +248,7 @@ def test_the_report_names_every_two_people_and_who_prefers_a_side() -> None:
     report = agreement_report([vote for user, choices in said.items() for vote in choices_of(user, choices)])
     assert "ann and ben: 4 of 5 equal (0.800)" in report
     assert "ann and cem: 2 of 4 equal (0.500)" in report
-    assert "all, on 5 answered by two or more: Krippendorff's alpha" in report
+    assert "all, on 5 that two or more answered: Krippendorff's alpha" in report
     assert "cem: 4 of 4 (1.000; 0.510 to 1.000)" in report
 
 
@@ -266,8 +266,10 @@ def test_the_command_prints_agreement_and_merges_the_votes_of_all(
     assert "ann and ben: 2 of 3 equal" in capsys.readouterr().out
     assert [[vote["user"] for vote in row["chosen"]] for row in lines(merged)] == [["ann", "ben"]] * 3
     assert sorted(read_labels(merged), key=str) == sorted(read_labels(files), key=str)
-    write_merged(read_labels(merged), merged)
-    assert len(lines(merged)) == 3
+    assert main(["judge", "label", "--agreement", str(merged), "--out", str(merged)]) == 2
+    assert "is one of the label files" in capsys.readouterr().err
+    assert main(["judge", "label", "--agreement", str(files[0])]) == 0
+    assert "no two people answered the same" in capsys.readouterr().out
 
 
 def test_merged_labels_are_read_as_preference_data(pairs: Path, labels: Path, tmp_path: Path) -> None:

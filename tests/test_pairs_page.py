@@ -164,7 +164,9 @@ def test_each_side_shows_its_verdict_and_a_bar_for_what_was_seen(browser: Any, p
         assert page.locator(".event.no em").inner_text() == "wave because"
         bars.nth(1).click()
         assert player.evaluate("kinalign.time") == pytest.approx(2.0)
-        page.locator(".event:nth-child(2) button.now").wait_for()
+        page.locator(".event:nth-child(2) button.now").first.wait_for()
+        for events in page.locator(".events").all():  # 2 s of 5
+            assert events.evaluate("e => Number(e.style.getPropertyValue('--at'))") == pytest.approx(0.4)
 
 
 def test_filters_leave_the_pairs_that_they_say(browser: Any, path: Path) -> None:

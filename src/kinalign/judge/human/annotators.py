@@ -87,11 +87,11 @@ def _section(
             lines.append(
                 f"  {a} and {b}: {equal} of {len(shared)} equal ({equal / len(shared):.3f}), Cohen's kappa {kappa}"
             )
-    num_shared = sum(len(unit) > 1 for unit in units)
-    lines.append(
-        f"  all, on {num_shared} answered by two or more: Krippendorff's alpha "
-        f"{_number(krippendorff_alpha(units, distance=distance))}"
-    )
+    if shared_units := [unit for unit in units if len(unit) > 1]:
+        alpha = _number(krippendorff_alpha(shared_units, distance=distance))
+        lines.append(f"  all, on {len(shared_units)} that two or more answered: Krippendorff's alpha {alpha}")
+    else:
+        lines.append("  no two people answered the same")
     return "\n".join(lines)
 
 

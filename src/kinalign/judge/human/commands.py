@@ -22,8 +22,8 @@ class LabelConfig:
     """Say which of two motions is better, or score motions one by one; or see how far people agree."""
 
     pairs: tyro.conf.Positional[Path | None] = None
-    """A JSONL file with id, prompt, sample_1 and sample_2, each with the path of a motion; with --scores also id,
-    prompt and motion."""
+    """A folder of `kinalign prefer build`, or a JSONL file with id, prompt, sample_1 and sample_2, each with the path
+    of a motion; with --scores also with id, prompt and motion."""
     out: Path | None = None
     """JSONL file of the labels, added to; with --agreement, where to write one line a pair with the votes of all."""
     user: str = ""
@@ -45,6 +45,8 @@ class LabelConfig:
 def label(config: LabelConfig) -> None:
     """Say which of two motions is better, or score motions one by one; or see how far people agree."""
     if config.agreement:
+        if config.out in config.agreement:
+            raise ConfigError(f"{config.out} is one of the label files; write the votes of all to another one (--out)")
         labels = read_labels(config.agreement)
         print(agreement_report(labels))
         if config.out is not None:
