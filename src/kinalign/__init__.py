@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kinalign.errors import KinalignError
     from kinalign.events.parse import parse
     from kinalign.events.program import EventProgram
+    from kinalign.judge.human import HumanJudge
     from kinalign.judge.kinematic import KinematicJudge
     from kinalign.judge.verdict import Verdict
     from kinalign.motion.features import FeatureLayout, FeatureStats, features_to_motion, motion_to_features
@@ -30,6 +31,7 @@ __all__ = [
     "EventProgram",
     "FeatureLayout",
     "FeatureStats",
+    "HumanJudge",
     "KinalignError",
     "KinematicJudge",
     "Motion",
@@ -52,6 +54,7 @@ _HOMES = {
     "EventProgram": "kinalign.events.program",
     "FeatureLayout": "kinalign.motion.features",
     "FeatureStats": "kinalign.motion.features",
+    "HumanJudge": "kinalign.judge.human",
     "KinalignError": "kinalign.errors",
     "KinematicJudge": "kinalign.judge.kinematic",
     "Motion": "kinalign.motion.motion",

@@ -15,6 +15,9 @@ from kinalign.judge.human.questions import SAMPLES, PairQuestion, Question, Scor
 from kinalign.judge.rubric import RUBRICS
 from kinalign.motion.motion import Motion
 
+SHEET_FPS = 4
+"""Frames that a sheet shows of a second: enough to count by."""
+
 
 class Session:
     """One person's way through questions: what comes next, what they said, and the way back. Safe for threads.
@@ -111,7 +114,7 @@ def ask_in_terminal(session: Session, folder: Path, *, ask: Callable[[str], str]
         print(f"\n{place + 1} of {len(session.questions)}: {question.prompt}")
         for number, motion in enumerate(session.motions(place), start=1):
             path = folder / f"{place + 1:04d}-{number}.png"
-            write_sheet(motion, path)
+            write_sheet(motion, path, num_frames=round(SHEET_FPS * motion.duration_s) + 1, size=192)
             print(f"  {number if isinstance(question, PairQuestion) else 'motion'}: {path}")
         try:
             _ask_pair(session, place, ask) if isinstance(question, PairQuestion) else _ask_score(session, place, ask)

@@ -35,10 +35,10 @@ function show() {
   $("undo").disabled = !asked.answered;
   $("task").hidden = !asked.task;
   $("task").textContent = asked.task ?? "";
-  $("prompt").textContent = asked.prompt ?? "All are answered. You may close this page.";
+  $("prompt").textContent = asked.prompt ?? "All are answered.";
   $("player").hidden = asked.place === null;
   $("keys").hidden = asked.place === null;
-  if (asked.place === null) return ask("", [`Saved in ${file}.`], "done");
+  if (asked.place === null) return ask("", [`Saved in ${file}. You may close this page.`], "done");
   if (shown !== asked.place) frame.open({ src: `player/${asked.place}` });
   shown = asked.place;
   if (asked.rubric) askScore();
