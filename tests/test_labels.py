@@ -246,6 +246,7 @@ def choices_of(user: str, choices: str) -> Iterator[Vote]:
 def test_the_report_names_every_two_people_and_who_prefers_a_side() -> None:
     said = {"ann": "1122s", "ben": "1121s", "cem": "1111"}
     report = agreement_report([vote for user, choices in said.items() for vote in choices_of(user, choices)])
+    assert "ann: sample_1 ×2, sample_2 ×2, skipped ×1" in report
     assert "ann and ben: 4 of 5 equal (0.800)" in report
     assert "ann and cem: 2 of 4 equal (0.500)" in report
     assert "all, on 5 that two or more answered: Krippendorff's alpha" in report

@@ -78,6 +78,9 @@ def _section(
     things = list(dict.fromkeys(about for about, _ in said))
     units = [[said[about, user] for user in users if (about, user) in said] for about in things]
     lines = [f"{title}: {len(said)} by {len(users)} people on {len(things)}"]
+    for user in users:
+        answers = Counter(str(answer) for (_, by), answer in said.items() if by == user)
+        lines.append(f"  {user}: " + ", ".join(f"{answer} ×{count}" for answer, count in sorted(answers.items())))
     for a, b in combinations(users, 2):
         shared = [about for about in things if (about, a) in said and (about, b) in said]
         if shared:
