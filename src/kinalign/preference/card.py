@@ -153,8 +153,9 @@ configs:
 # Motion preferences
 
 {num_pairs} pairs of human motions, each pair for one sentence, of which a judge finds the first one nearer to what the
-sentence says. Made by `kinalign prefer build`, version {__version__}, as AToM (arXiv 2411.18654) made MotionPrefer: several
-motions of one model for every prompt, a score from 1 to 5 for each by the rubric of the prompt's sub-task, pairs by score.
+sentence says. Made by `kinalign prefer build`, version {__version__}, as AToM (arXiv 2411.18654) made MotionPrefer:
+several motions of one model for every prompt, a score from 1 to 5 for each by the rubric of the prompt's sub-task, and
+pairs by score.
 
 | what | value |
 | --- | --- |
@@ -162,7 +163,7 @@ motions of one model for every prompt, a score from 1 to 5 for each by the rubri
 | model | {config["model_name"]}, sha256 of the weights `{config["model"]}` |
 | candidates for each prompt | {config["candidates"]}{"" if config["constrained"] else ", unconstrained"} |
 | judge | {config["judge"]} |
-| a pair | winner's score above {rule.min_winner}, higher by more than {rule.gap}; {rule.max_pairs} of a prompt at most |
+| a pair | winner's score above {rule.min_winner}, higher by more than {rule.gap}; {rule.max_pairs} of a prompt |
 | cost of the verdicts | {cost_usd:.4f} US dollars |
 
 {counts_table(counts)}
@@ -181,8 +182,8 @@ are in no pair. *Gap* is the winner's score less the loser's. Scores of all moti
 `prompt`, `chosen` and `rejected` are text, as TRL wants them; a motion is said in tokens `<motion_id_N>` between its
 start and its end. `chosen_codes` are the same codes as integers, `chosen_verdict` is the judge's answer as JSON,
 `chosen_seed` says the motion again with `model(prompt, seed=chosen_seed)`; so for `rejected`. `program` is the event
-program as JSON, `task` the sub-task, `model` the sha256 of the weights, `cost_usd` what both verdicts cost. Joints of all
-motions in pairs are in `motions/`:
+program as JSON, `task` the sub-task, `model` the sha256 of the weights, `cost_usd` what both verdicts cost. Joints of
+all motions in pairs are in `motions/`:
 
 ```python
 from kinalign.preference.dataset import load_preferences
