@@ -30,8 +30,13 @@ DANCE = Rule(0.5, 1.0, 2.0, min_s=2.5, gap_s=1.0)
 
 STEP_LENGTH, STEP_LIFT = 0.25, 0.1
 """Legs by which a foot passes the other in a step, and is lifted over the other when stepping in place."""
-JOG_STEPS_S, JOG_SPEED, JOG_KNEE_DEG, JOG_BOTH_DOWN = 2.25, 1.4, 10.0, 0.1
-"""Runs without flight: steps and legs a second, least bend of a knee, share of time with both feet down."""
+JOG_SPEED = 1.4
+"""Legs a second from which one may run without ever leaving the floor."""
+JOGS = ((2.3, 10.0, 0.0, 0.1), (2.3, 24.2, 78.0, 0.4), (2.15, 20.0, 82.0, 0.2))
+"""Such runs: more steps a second, a knee's least and greatest bend in degrees, less of the time with both feet down.
+
+With light feet, with knees that never get straight as an elderly person's, with high heels.
+"""
 IN_PLACE_SPEED = 0.5
 """Legs a second below which a run or a jump goes nowhere."""
 STILL_BODY, STILL_FOOT = 0.25, 0.8
@@ -114,7 +119,7 @@ def gaits(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
             found += _going(s, "run", stretch, RUN.confidence(stretch.peak), steps, direction)
     for stretch in stretches(s.frames, np.where(is_running, 0.0, s.speed), WALK):
         steps = _steps(s, stretch.frames)
-        is_jog = _is_jog(s, stretch, len(steps))
+        is_jog = _is_jog(s, steps)
         is_running[stretch.frames] |= is_jog
         action, confidence = ("run", 0.7) if is_jog else ("walk", WALK.confidence(stretch.peak))
         found += _going(s, action, stretch, confidence, steps, _way(s, stretch.frames))
@@ -146,14 +151,17 @@ def _going(
         yield Detection(action, start, end, confidence, reason, "", direction, count, angle_deg=turned, repeats=steps)
 
 
-def _is_jog(s: Signals, stretch: Stretch, steps: int) -> bool:
-    """Whether somebody runs without leaving the floor: quick steps, bent knees, hardly ever both feet down."""
-    return (
-        steps * FPS > JOG_STEPS_S * (stretch.end - stretch.start)
-        and float(s.speed[stretch.frames].mean()) > JOG_SPEED
-        and float(np.quantile(s.knee_bend[stretch.frames], 0.05)) > JOG_KNEE_DEG
-        and float((s.lift[stretch.frames].max(axis=1) < FLIGHT.leave).mean()) < JOG_BOTH_DOWN
-    )
+def _is_jog(s: Signals, steps: tuple[Stretch, ...]) -> bool:
+    """Whether somebody runs without leaving the floor."""
+    if len(steps) < 2:
+        return False
+    frames = slice(steps[0].start, steps[-1].end + 1)
+    if float(s.speed[frames].mean()) < JOG_SPEED:
+        return False
+    pace = len(steps) * FPS / (steps[-1].end - steps[0].start)
+    least, most = np.quantile(s.knee_bend[frames], 0.05), np.quantile(s.knee_bend[frames].max(axis=1), 0.9)
+    both_down = (s.lift[frames].max(axis=1) < FLIGHT.leave).mean()
+    return any(pace > jog[0] and least > jog[1] and most > jog[2] and both_down < jog[3] for jog in JOGS)
 
 
 def _steps(s: Signals, frames: slice) -> tuple[Stretch, ...]:
