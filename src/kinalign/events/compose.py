@@ -127,7 +127,9 @@ def compose(parts: Sequence[Part]) -> Composed:
         at = entered - join.head
     joints = joints[: at + clips[-1].tails[-1] + 1]
     repeats.append(_within(clips[-1].core, at, len(joints)))
-    repeats = [Interval(max(own.start, since), own.end) for own, since in zip(repeats, [0, *(t.end for t in transitions)])]
+    repeats = [
+        Interval(max(own.start, since), own.end) for own, since in zip(repeats, [0, *(t.end for t in transitions)])
+    ]
 
     steps, grouped = [], []
     for part in parts:
@@ -241,7 +243,12 @@ def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
             between = _between(past[-3:], future[:3], stands, number)
             around = np.concatenate((past, between, future))
             jerk = _peak_jerk(around)
-            cost = jerk + MORE_THAN_REAL * max(jerk - real, 0.0) + JERK_OF_A_FRAME * number + JERK_OF_SKATING * _skating(around)
+            cost = (
+                jerk
+                + MORE_THAN_REAL * max(jerk - real, 0.0)
+                + JERK_OF_A_FRAME * number
+                + JERK_OF_SKATING * _skating(around)
+            )
             if cost < least:
                 best, least = _Join(tail, head, between, laid), cost
     assert best is not None

@@ -40,6 +40,8 @@ SHORTEST_S = 0.5
 """A motion that lasts less shows no event."""
 SERIES_S = 4.0
 """Repetitions of one event follow each other within this time."""
+ONE_MOVEMENT_S = 0.5
+"""A hand that reaches out within this time after it was raised has been raised once."""
 LATE_S = 0.2
 """A step may begin this much before the one that it follows."""
 SAME_TIME = 0.2
@@ -72,6 +74,11 @@ class Repetition:
         """Whether more than half of the shorter one is in both."""
         shared = min(self.end, other.end) - max(self.start, other.start)
         return 2 * shared > min(self.end - self.start, other.end - other.start)
+
+    def continues(self, other: Repetition, fps: float) -> bool:
+        """Whether both can be one movement of one limb: at the same time, or one right after the other."""
+        gap = max(self.start, other.start) - min(self.end, other.end)
+        return gap <= ONE_MOVEMENT_S * fps and (self.side == other.side or "both" in (self.side, other.side))
 
 
 @dataclass(frozen=True)
@@ -206,7 +213,9 @@ def _detections(motions: dict[int, Motion]) -> dict[int, list[Detection] | Motio
 
 def _judged(case: Case, detections: Sequence[Detection]) -> Verdict:
     asked = [
-        _asked(event, step, case.task, detections) for step, events in enumerate(case.program.steps) for event in events
+        _asked(event, step, case.task, detections, case.motion.fps)
+        for step, events in enumerate(case.program.steps)
+        for event in events
     ]
     readings = best_readings(asked, case.motion.fps)
     order = order_of(readings, case.motion.fps)
@@ -228,7 +237,7 @@ def _judged(case: Case, detections: Sequence[Detection]) -> Verdict:
 # --- what the motion shows of each event ---------------------------------------------------------------------------
 
 
-def _asked(event: Event, step: int, task: SubTask, detections: Sequence[Detection]) -> Asked:
+def _asked(event: Event, step: int, task: SubTask, detections: Sequence[Detection], fps: float) -> Asked:
     sign = sign_of(event)
     assert sign is not None
     repetitions: list[Repetition] = []
@@ -239,8 +248,10 @@ def _asked(event: Event, step: int, task: SubTask, detections: Sequence[Detectio
             if found.action == action and shows(event, sign, found)
             for repeat in found.repeats
         ]
-        # one flight may be both a jump and a hop
-        repetitions += [one for one in new if not any(one.overlaps(other) for other in repetitions)]
+        # one flight may be both a jump and a hop, and a hand that goes up is raised and reaches
+        repetitions += [
+            one for one in new if not any(one.overlaps(other) or one.continues(other, fps) for other in repetitions)
+        ]
     repetitions.sort(key=lambda repetition: (repetition.start, repetition.end))
     if event.side == "both":
         repetitions = _pairs(repetitions)

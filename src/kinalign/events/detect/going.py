@@ -54,6 +54,8 @@ JUMP_RISE, LEAP_RISE = 0.03, 0.15
 LONG_FLIGHT_S = 0.3
 DANCE_HANDS, DANCE_FEET, DANCE_ASTRAY, DANCE_WINDOW_S = 0.9, 0.9, 0.3, 1.5
 """Arms, legs and legs a second of speed, the last one other than forward, over this time to either side."""
+DANCE_STRAIGHT = 0.9
+"""Share of the way that leads away from where it began, from which it is a walk backward or to a side."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,9 @@ def dances(s: Signals) -> Iterator[Detection]:
     for stretch in stretches(s.frames, np.minimum(np.minimum(hands, feet), astray), DANCE):
         hand_m = float(s.hand_speed[stretch.frames].mean()) * s.arm_at(stretch.start)
         foot_m = float(s.foot_speed[stretch.frames].mean()) * s.leg_at(stretch.start)
+        way = s.speed[stretch.frames] * np.exp(1j * np.radians(s.course[stretch.frames]))
+        if abs(way.sum()) > DANCE_STRAIGHT * np.abs(way).sum():
+            continue
         seconds = (stretch.end - stretch.start) / FPS
         reason = f"hands at {hand_m:.1f} m/s and feet at {foot_m:.1f} m/s for {seconds:.1f} s, here and there"
         yield Detection("dance", stretch.start, stretch.end, DANCE.confidence(stretch.peak), reason)

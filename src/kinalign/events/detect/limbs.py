@@ -26,8 +26,8 @@ KICK = Rule(25.0, 40.0, 80.0, min_s=0.1)
 RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
 # height of the wrist over the shoulder, arms
 RAISE = Rule(-0.15, 0.19, 0.7, min_s=0.2, gap_s=0.1)
-# height of the wrist over the head, arms
-REACH = Rule(-0.3, -0.14, 0.4, min_s=0.5)
+# height of the wrist over the shoulder, arms
+REACH = Rule(-0.1, 0.0, 0.6, min_s=0.2, gap_s=0.1)
 # height of the wrist over the elbow, arms
 WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
 # growth of the distance of wrist and shoulder, arms a second
@@ -49,8 +49,12 @@ STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 3.0
 """Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
 OVER_SHOULDER, THROW_FROM, THROW_SPEED = 0.35, -0.1, 1.8
 """Arms over the shoulder where a throw ends and where it begins; arms a second of the hand."""
+AFTER_THROW, AFTER_THROW_S = 0.5, 1.2
+"""Arms that a hand comes down within this time after a throw; who raises a hand or waves stays up."""
 BACK, BACK_S = 0.15, 0.6
 """Arms that a fist is drawn back within this time; who reaches out stays there."""
+REACH_OUT, REACH_SPEED = 0.5, 1.2
+"""Arms of a hand before or over its shoulder, and arms a second below which it has arrived."""
 WAVE_WIDTH, WAVE_REVERSALS, WAVE_TURN_DEG_S = 0.06, 4, 25.0
 """Arms by which a waving hand swings, how often it turns back at least, how fast the hips may turn (fighters' do)."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
@@ -154,11 +158,24 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
             yield Detection(
                 action, stretch.start, stretch.end, confidence, reason, stretch.side, direction, 1, part="hand"
             )
-    over_head = np.where(is_up & (s.reach > STRAIGHT_ARM), s.hand_over_head, -2.0)
-    for stretch in together(of_both_sides(s.frames, over_head, REACH)):
-        reason = f"{wrists(stretch.side)} {stretch.peak * s.arm_at(stretch.start):.2f} m above the head"
+    is_out = (s.reach > STRAIGHT_ARM) & (np.maximum(s.hand[:, :, 0], s.hand[:, :, 1]) > REACH_OUT)
+    rests = (s.hand_speed < REACH_SPEED) & (s.speed < 1.5 * WALK_SPEED)[:, None]
+    reached = of_both_sides(s.frames, np.where(is_up & is_out & rests, s.hand[:, :, 1], -2.0), REACH)
+    came = [stretch for stretch in reached if _lowest_before(s, stretch) < HANGING_HAND]
+    for stretch in together(came):
+        if stretch.side == "both" and stretch.peak < OVER_SHOULDER:
+            continue  # arms that are held out in front keep the balance, as in a squat
+        height_m = stretch.peak * s.arm_at(stretch.start)
+        where = "above" if height_m > 0 else "below"
+        reason = f"{wrists(stretch.side)} stretched out, {abs(height_m):.2f} m {where} the shoulder"
         confidence = REACH.confidence(stretch.peak)
         yield Detection("reach", stretch.start, stretch.end, confidence, reason, stretch.side, "up", 1, part="hand")
+
+
+def _lowest_before(s: Signals, stretch: Stretch) -> float:
+    """Height over the shoulder of the lowest place of a hand in the time before, arms."""
+    start, _ = s.frames.widened(stretch.start, stretch.end, RAISE_S)
+    return float(s.hand[start : stretch.start + 1, SIDES.index(stretch.side), 1].min())
 
 
 def waves(s: Signals) -> Iterator[Detection]:
@@ -220,7 +237,9 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         after = min(end + round(BACK_S * FPS), int(s.frames.last[start]))
         if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or forward < 0:
             continue
-        if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED:
+        down = min(end + round(AFTER_THROW_S * FPS), int(s.frames.last[start]))
+        comes_down = up - float(s.hand[end : down + 1, column, 1].min()) > AFTER_THROW
+        if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED and comes_down:
             found["throw"].append(stretch)
         is_back = s.reach[end, column] - s.reach[after, column] > BACK
         if -0.6 < up <= OVER_SHOULDER and np.hypot(forward, out) > LEVEL_ARM and speed > FIST_SPEED and is_back:
