@@ -22,6 +22,7 @@ from kinalign.events.say import usual_part
 from kinalign.judge.rubric import Seen, SubTask, score_events, score_frequency
 from kinalign.judge.signs import (
     AROUND_DEG,
+    GOING,
     SPIN_DEG,
     Sign,
     movement_of,
@@ -314,7 +315,8 @@ def _readings(asked: Asked, others: Sequence[Asked], fps: float) -> list[Reading
         if asked.task == "frequency" and alike:
             found.append(_read(asked, alike, 0, len(alike)))
             continue
-        for stretch in _stretches(alike, between, fps, is_shared=bool(kin)):
+        goes_on = asked.event.count is None and not set(asked.sign.actions).isdisjoint(GOING)
+        for stretch in _stretches(alike, between, fps, parts=goes_on or bool(kin)):
             found += [_read(asked, stretch, first, last) for first, last in _parts(stretch, asked.event, bool(kin))]
     if not kin:
         longest = max((reading.end - reading.start for reading in found), default=0)
@@ -323,17 +325,18 @@ def _readings(asked: Asked, others: Sequence[Asked], fps: float) -> list[Reading
 
 
 def _stretches(
-    repetitions: tuple[Repetition, ...], between: Sequence[float], fps: float, *, is_shared: bool
+    repetitions: tuple[Repetition, ...], between: Sequence[float], fps: float, *, parts: bool
 ) -> Iterator[tuple[Repetition, ...]]:
     """Repetitions that follow each other, with nothing else that the program asks for in between.
 
-    Where two events of a program are alike, as in "walks, turns and walks on", even what happens during the walk
-    parts it.
+    Where `parts` is True, even what happens during a walk parts it: in "walks, turns and walks on", and where a kick
+    stands between the steps that lead up to it and the walk that follows.
     """
     start = 0
     for index, (one, following) in enumerate(pairwise(repetitions), start=1):
-        gap = (one.middle, following.middle) if is_shared else (one.end, following.start)
-        if following.start - one.end > SERIES_S * fps or any(gap[0] < middle < gap[1] for middle in between):
+        gap = (one.middle, following.middle) if parts else (one.end, following.start)
+        is_apart = any(gap[0] < middle < gap[1] for middle in between) and (parts or one.found is not following.found)
+        if is_apart or following.start - one.end > SERIES_S * fps:
             yield repetitions[start:index]
             start = index
     if repetitions:

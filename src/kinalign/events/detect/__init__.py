@@ -39,7 +39,9 @@ PARTS_OF: dict[str, frozenset[str]] = {
         "kick raise_leg raise_knee wave punch throw rotate_arm put_down pick_up touch bend bow hop leap turn spin run "
         "twist clap lie_down sit get_up stand_up kneel dance".split()
     ),
-    "jumping_jack": frozenset("rotate_arm clap wave throw punch raise_leg kick walk run dance hop reach".split()),
+    "jumping_jack": frozenset(
+        "rotate_arm clap wave throw punch raise lower raise_leg kick walk run dance hop reach".split()
+    ),
     "lie_down": frozenset("put_down pick_up touch bend bow squat crouch kick raise_knee raise_leg walk dance".split()),
 }
 """Events that are seen as a part of another one and are then not reported beside it."""

@@ -48,7 +48,11 @@ ACROSS_DEG, BACK_DEG = 40.0, 130.0
 """Degrees from straight ahead beyond which a way leads sideways, and backward."""
 SAME_TIME_S = 0.15
 """Feet that leave or meet the floor within this time do so together."""
+BOTH_NEAR = 0.1
+"""Legs over the floor of both feet at most, where a high jump leaves or meets it with both."""
 FLYING_HIPS = 0.7
+CUT_FLIGHT = 0.12
+"""Legs over the floor of a foot at most where a motion begins or ends with a high jump: it just left, or is landing."""
 JUMP_RISE, LEAP_RISE = 0.03, 0.15
 """Legs: what rises less is no jump; a running stride that rises more is a leap."""
 LONG_FLIGHT_S = 0.3
@@ -78,7 +82,7 @@ class Flight:
 
 
 def flights(s: Signals) -> list[Flight]:
-    """Every flight of which both ends are seen."""
+    """Every flight of which both ends are seen, or nearly."""
     here = np.arange(len(s.speed))[:, None]
     is_down = s.lift <= FLIGHT.leave
     last_down = np.maximum.accumulate(np.where(is_down, here, -1), axis=0)
@@ -88,18 +92,26 @@ def flights(s: Signals) -> list[Flight]:
     lower_foot = np.where(s.hips > FLYING_HIPS, s.lift.min(axis=1), 0.0)
     for start, end, _, _ in stretches(s.frames, lower_foot, FLIGHT):
         first, last = int(s.frames.first[start]), int(s.frames.last[start])
-        if start == first or end > last:
+        begins_cut, ends_cut = start == first, end > last
+        if (begins_cut and s.lift[start].min() > CUT_FLIGHT) or (ends_cut and s.lift[end - 1].min() > CUT_FLIGHT):
             continue  # nobody sees which feet it began or ended with
-        off, on = last_down[start - 1], next_down[end]
+        before, after = max(start - 1, first), min(end, last)
+        off, on = last_down[max(start - 1, 0)], next_down[after]
+        rise = float(s.hips[start:end].max() - min(s.hips[before], s.hips[after]))
+        # both feet were on the floor at about the same time, or in a high jump near it
+        near = BOTH_NEAR if rise > LEAP_RISE else 0.0
         off_together = off.min() >= first and abs(int(off[0] - off[1])) <= SAME_TIME_S * FPS
         on_together = on.max() <= last and abs(int(on[0] - on[1])) <= SAME_TIME_S * FPS
+        off_together = off_together or s.lift[before].max() < near
+        on_together = on_together or s.lift[after].max() < near
         foot_off, foot_on = int(off[1] > off[0]), int(on[1] < on[0])
         kind: Literal["both", "hop", "stride", "mixed"] = "stride"
         if off_together or on_together:
             kind = "both" if off_together and on_together else "mixed"
         elif foot_off == foot_on:
             kind = "hop"
-        rise = float(s.hips[start:end].max() - min(s.hips[start - 1], s.hips[end]))
+        if (begins_cut or ends_cut) and not (kind == "both" and rise > LEAP_RISE):
+            continue
         found.append(Flight(start, end, kind, SIDES[foot_on] if kind == "hop" else "", rise))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +60,8 @@ WAVE_WIDTH, WAVE_REVERSALS, WAVE_TURN_DEG_S = 0.06, 4, 25.0
 """Arms by which a waving hand swings, how often it turns back at least, how fast the hips may turn (fighters' do)."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
 """Arms that hands part between claps, their distance in a clap and on average, and the time from one to the next."""
-ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS = 260.0, 0.35
+ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS, CIRCLES_S = 260.0, 0.35, 0.5
+"""Degrees of a circle, arms of its radius as it is seen from the side, and the time from one circle to the next."""
 
 
 def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
@@ -302,10 +304,27 @@ def arm_circles(s: Signals) -> Iterator[Detection]:
     for sign, direction in ((1.0, "backward"), (-1.0, "forward")):
         found = []
         for start, end, _, side in of_both_sides(s.frames, sign * step * FPS, ROTATE_ARM):
-            degrees = abs(float(step[start:end, SIDES.index(side)].sum()))
-            if degrees >= ARM_CIRCLE_DEG:
-                found.append(Stretch(start, end, degrees, side))
-        for start, end, degrees, side in together(found):
-            reason = f"{wrists(side)} go round the shoulder by {degrees:.0f} degrees {direction}"
-            count, confidence = round(degrees / 360), round(min(0.5 + degrees / 1440, 1.0), 2)
-            yield Detection("rotate_arm", start, end, confidence, reason, side, direction, count, part="arm")
+            turned = np.abs(np.cumsum(step[start:end, SIDES.index(side)]))
+            if turned[-1] < ARM_CIRCLE_DEG:
+                continue
+            # circles one by one, so that those of both arms find each other
+            circles = max(round(turned[-1] / 360), 1)
+            bounds = [start + int(at) for at in np.searchsorted(turned, turned[-1] * np.arange(circles) / circles)]
+            degrees = float(turned[-1]) / circles
+            found += [Stretch(one, next_one, degrees, side) for one, next_one in pairwise([*bounds, end])]
+        for group in series(s.frames, together(found), CIRCLES_S):
+            degrees = sum(circle.peak for circle in group.each)
+            reason = f"{wrists(group.side)} go round the shoulder by {degrees:.0f} degrees {direction}"
+            confidence = round(min(0.5 + degrees / 1440, 1.0), 2)
+            yield Detection(
+                "rotate_arm",
+                group.start,
+                group.end,
+                confidence,
+                reason,
+                group.side,
+                direction,
+                group.repeats,
+                part="arm",
+                repeats=group.each,
+            )
