@@ -33,6 +33,9 @@ COMMANDS = {
     "inbetween": Command("kinalign.commands:inbetween", "Fill a gap in a motion, or between two"),
     "chat": Command("kinalign.chat:chat", "Talk about motions in the terminal"),
     "evaluate": Command("kinalign.evaluation.commands:evaluate_command", "Measure a model, or compare two reports"),
+    "events bench": Command(
+        "kinalign.evaluation.eventbench_command:events_bench", "Measure how right a judge of events is"
+    ),
     "data build": Command(
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
     ),
