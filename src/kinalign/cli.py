@@ -35,6 +35,9 @@ COMMANDS = {
     "evaluate": Command("kinalign.evaluation.commands:evaluate_command", "Measure a model, or compare two reports"),
     "judge score": Command("kinalign.judge.asking:score", "Say how far motions show what a prompt says, and when"),
     "judge agreement": Command("kinalign.judge.asking:agree", "Say how far two judges agree"),
+    "events bench": Command(
+        "kinalign.evaluation.eventbench_command:events_bench", "Measure how right a judge of events is"
+    ),
     "data build": Command(
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
     ),

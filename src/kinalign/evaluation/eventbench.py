@@ -25,7 +25,7 @@ from kinalign.events.compose import Composed, Interval, Part, compose
 from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
 from kinalign.events.say import say
-from kinalign.judge.rubric import Seen, SubTask, score_events, score_frequency
+from kinalign.judge.rubric import SUB_TASKS, Seen, SubTask, score_events, score_frequency
 from kinalign.judge.verdict import Case, Finding
 from kinalign.motion.motion import FPS, Motion
 
@@ -96,6 +96,15 @@ class Piece(NamedTuple):
     times: int
 
 
+class Prompt(NamedTuple):
+    text: str
+    program: EventProgram
+
+
+Shown = tuple[tuple[Event, Interval], ...]
+"""What happens in a motion, and when."""
+
+
 @dataclass(frozen=True)
 class BenchCase:
     """A prompt, the recipe of a motion, and what a judge should say of the two.
@@ -110,16 +119,25 @@ class BenchCase:
     prompt: str
     program: EventProgram
     recipe: tuple[Piece, ...]
-    shown: tuple[tuple[Event, Interval], ...]
+    shown: Shown
     findings: tuple[Finding, ...]
     order_is_right: bool | None
     score: int
     partners: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls, name: str, task: SubTask, kind: Kind, prompt: Prompt, recipe: tuple[Piece, ...], shown: Shown
+    ) -> BenchCase:
+        """The case with what should be found and the score that it should get."""
+        findings, order_is_right = findings_of(prompt.program, shown, task)
+        score = score_of(task, findings, order_is_right)
+        return cls(name, task, kind, prompt.text, prompt.program, recipe, shown, findings, order_is_right, score)
+
     @property
     def clips(self) -> frozenset[str]:
-        """Ids of the clips that the motion is made of."""
-        return frozenset(piece.clip for piece in self.recipe)
+        """Ids of the recordings that the motion is made of; parts of one, as TRIAL@START, are one."""
+        return frozenset(piece.clip.partition("@")[0] for piece in self.recipe)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -142,8 +160,9 @@ class EventBench:
     """Cases, and the motion of every recipe."""
 
     cases: tuple[BenchCase, ...]
-    motions: dict[tuple[Piece, ...], Motion]
-    composed: dict[tuple[Piece, ...], Composed]
+    motions: Mapping[tuple[Piece, ...], Motion]
+    composed: Mapping[tuple[Piece, ...], Composed]
+    """How the motions were joined; nothing of motions that are recorded as they are."""
 
     def questions(self) -> list[Case]:
         """What a judge is asked, in the order of `cases`."""
@@ -153,9 +172,7 @@ class EventBench:
 # --- what is true of a motion and a prompt ------------------------------------------------------------------------
 
 
-def findings_of(
-    program: EventProgram, shown: Sequence[tuple[Event, Interval]], task: SubTask
-) -> tuple[tuple[Finding, ...], bool | None]:
+def findings_of(program: EventProgram, shown: Shown, task: SubTask) -> tuple[tuple[Finding, ...], bool | None]:
     """What a judge that knows what is shown finds of each event of a program, and whether their order is right.
 
     No two events that are shown have the same action. The order is None where fewer than two are there.
@@ -238,15 +255,19 @@ def atoms_of(clips: Sequence[Clip]) -> list[Atom]:
 
 
 def _event(told: dict[str, Any]) -> Event:
-    """The event with the parts and ways that its words say besides: who kicks, kicks with a leg."""
     count = 1 if told["action"] in ONCE else told.get("count")
-    event = Event(told["action"], told.get("side", ""), told.get("direction", ""), part=told.get("part", ""))
+    event = Event(told["action"], told.get("side", ""), told.get("direction", ""), count, told.get("part", ""))
     if event.action == "hop":  # nobody says that a hop is one of both legs
         event = replace(event, side="")
     if event.action == "raise":
         event = replace(event, part="hand")
-    (heard,) = parse(say(EventProgram(((event,),)))).events
-    return replace(event, part=heard.part, direction=heard.direction, count=count)
+    return as_worded(event)
+
+
+def as_worded(event: Event) -> Event:
+    """The event with the part and the way that its words say besides: who kicks, kicks with a leg."""
+    heard = parse(say(EventProgram(((replace(event, count=None),),)))).events[0]
+    return replace(event, part=heard.part, direction=heard.direction)
 
 
 def _shows(motion: Motion, told: dict[str, Any]) -> bool:
@@ -311,14 +332,16 @@ def build_eventbench(
 ) -> EventBench:
     """The bench of some clips, always the same for one seed; `advance` is called after each of its groups.
 
+    The first groups of a kind do not depend on how many there are: a small bench is part of a large one.
     Raises EvaluationError for clips of too few actions to make a group of.
     """
-    builder = _Builder(atoms_of(clips), np.random.default_rng(seed))
+    builder = _Builder(atoms_of(clips), seed)
     for (task, kind), number in groups.items():
         for at in range(number):
-            builder.add_group(task, kind, f"{task}-{kind}-{at:03d}")
+            builder.add_group(task, kind, at)
             advance()
-    return EventBench(tuple(builder.cases), builder.motions, builder.composed)
+    used = {case.recipe: builder.composed[case.recipe] for case in builder.cases}
+    return EventBench(tuple(builder.cases), {recipe: composed.motion for recipe, composed in used.items()}, used)
 
 
 TRIES = 500
@@ -353,16 +376,17 @@ def _crossed(first: list[_Item], second: list[_Item]) -> _Group:
 class _Builder:
     """Draws clips, makes groups of cases of them and keeps each motion once."""
 
-    def __init__(self, atoms: Sequence[Atom], rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, atoms: Sequence[Atom], seed: int) -> None:
+        self.seed = seed
+        self.rng = np.random.default_rng(seed)
         self.by_action: dict[str, list[Atom]] = {}
         for atom in atoms:
             self.by_action.setdefault(atom.event.action, []).append(atom)
         self.cases: list[BenchCase] = []
-        self.motions: dict[tuple[Piece, ...], Motion] = {}
         self.composed: dict[tuple[Piece, ...], Composed] = {}
 
-    def add_group(self, task: SubTask, kind: Kind, name: str) -> None:
+    def add_group(self, task: SubTask, kind: Kind, at: int) -> None:
+        self.rng = np.random.default_rng([self.seed, SUB_TASKS.index(task), KINDS.index(kind), at])
         draw = {
             "order": self._order,
             "dropped": self._dropped,
@@ -372,7 +396,7 @@ class _Builder:
         }[kind]
         for _ in range(TRIES):
             group = draw(task)
-            if group is not None and self._add(task, kind, name, group):
+            if group is not None and self._add(task, kind, f"{task}-{kind}-{at:03d}", group):
                 return
         raise EvaluationError(
             f"no cases of {task} that differ in {kind} can be made of clips of {', '.join(self.by_action) or 'nothing'}"
@@ -461,24 +485,20 @@ class _Builder:
                 return False
             if sum(len(item.atom.motion) * item.times for item in items) > LONGEST_MOTION:
                 return False
-        prompts = self._worded([_program(items) for items in group.prompts])
+        prompts = worded([_program(items) for items in group.prompts], int(self.rng.integers(2**31)))
         if prompts is None:
             return False
         shown = [self._composed(items) for items in group.motions]
+        if any(self.composed[recipe].jerk > 1 for recipe in shown):
+            return False
         cases = []
         for prompt, motion in group.asked:
-            (text, program), recipe = prompts[prompt], shown[motion]
-            composed = self.composed[recipe]
+            composed = self.composed[shown[motion]]
             events = tuple(zip(composed.program.events, composed.intervals))
-            findings, order_is_right = findings_of(program, events, task)
-            score = score_of(task, findings, order_is_right)
-            names = f"{name}-{'ab'[prompt]}{motion + 1}"
             cases.append(
-                BenchCase(names, task, kind, text, program, recipe, events, findings, order_is_right, score)
+                BenchCase.of(f"{name}-{'ab'[prompt]}{motion + 1}", task, kind, prompts[prompt], shown[motion], events)
             )
-        self.cases += [
-            replace(case, partners=tuple(other.id for other in cases if _is_partner(case, other))) for case in cases
-        ]
+        self.cases += with_partners(cases)
         return True
 
     def _composed(self, items: Sequence[_Item]) -> tuple[Piece, ...]:
@@ -488,23 +508,27 @@ class _Builder:
                 Part(item.atom.motion, item.atom.event, item.times, item.atom.event.action in GAITS) for item in items
             ]
             self.composed[recipe] = compose(parts)
-            self.motions[recipe] = self.composed[recipe].motion
         return recipe
 
-    def _worded(self, programs: Sequence[EventProgram]) -> list[tuple[str, EventProgram]] | None:
-        """The programs in the same words as far as they go, which are read back as these programs."""
-        seed = int(self.rng.integers(2**31))
-        for at in range(WORDINGS):
-            texts = [say(program, seed + at) for program in programs]
-            if [parse(text) for text in texts] == programs:
-                return list(zip(texts, programs))
-        return None
+
+def worded(programs: Sequence[EventProgram], seed: int) -> list[Prompt] | None:
+    """The programs in the same words as far as they go, which are read back as these programs; None without such."""
+    for at in range(WORDINGS):
+        texts = [say(program, seed + at) for program in programs]
+        if [parse(text) for text in texts] == list(programs):
+            return [Prompt(text, program) for text, program in zip(texts, programs)]
+    return None
 
 
 def _program(items: Sequence[_Item]) -> EventProgram:
     return EventProgram(
         tuple((replace(item.atom.event, count=item.times if item.says_times else None),) for item in items)
     )
+
+
+def with_partners(cases: Sequence[BenchCase]) -> list[BenchCase]:
+    """The cases of one group, each with those of another score that it shares the prompt or the motion with."""
+    return [replace(case, partners=tuple(other.id for other in cases if _is_partner(case, other))) for case in cases]
 
 
 def _is_partner(case: BenchCase, other: BenchCase) -> bool:
