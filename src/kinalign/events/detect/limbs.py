@@ -32,7 +32,7 @@ REACH = Rule(-0.1, 0.0, 0.6, min_s=0.2, gap_s=0.1)
 # height of the wrist over the elbow, arms
 WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
 # growth of the distance of wrist and shoulder, arms a second
-THRUST = Rule(0.4, 1.2, 4.0)
+THRUST = Rule(0.4, 0.9, 4.0)
 # CLAP_SPAN - distance of the hands on average over 0.8 s, arms
 CLAP = Rule(0.0, 0.1, 0.5, min_s=0.4, gap_s=0.2)
 # degrees a second of the line from shoulder to wrist, seen from the side or from the front
@@ -46,18 +46,21 @@ BENT_KNEE_DEG = 55.0
 BESIDE_SHOULDER, FOREARM_UP = -0.2, 0.2
 HANGING_HAND, RAISE_S = -0.35, 2.0
 """Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
-STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 3.0
-"""Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
-OVER_SHOULDER, THROW_FROM, THROW_SPEED = 0.35, -0.1, 1.8
-"""Arms over the shoulder where a throw ends and where it begins; arms a second of the hand."""
+STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED, FIST_GROWTH = 0.8, 0.75, 0.7, 3.0, 1.2
+"""Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand and by
+which the reach grows."""
+OVER_SHOULDER, THROW_FROM, THROW_SPEED, THROW_BENT = 0.35, -0.1, 1.8, 0.82
+"""Arms over the shoulder where a throw ends and where it begins, arms a second of the hand, arms of reach before."""
 AFTER_THROW, AFTER_THROW_S = 0.5, 1.2
 """Arms that a hand comes down within this time after a throw; who raises a hand or waves stays up."""
 BACK, BACK_S = 0.15, 0.6
 """Arms that a fist is drawn back within this time; who reaches out stays there."""
 REACH_OUT, REACH_SPEED = 0.5, 1.2
 """Arms of a hand before or over its shoulder, and arms a second below which it has arrived."""
-WAVE_WIDTH, WAVE_REVERSALS, WAVE_TURN_DEG_S = 0.06, 4, 25.0
-"""Arms by which a waving hand swings, how often it turns back at least, how fast the hips may turn (fighters' do)."""
+WAVES = ((0.06, 4), (0.03, 6))
+"""Arms by which a waving hand swings, and how often it turns back at least: a wave of the wrist alone takes longer."""
+WAVE_TURN_DEG_S = 25.0
+"""How fast the hips may turn on average in a wave; fighters' do."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
 """Arms that hands part between claps, their distance in a clap and on average, and the time from one to the next."""
 ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS, CIRCLES_S = 260.0, 0.35, 0.5
@@ -188,13 +191,16 @@ def waves(s: Signals) -> Iterator[Detection]:
     for column, side in enumerate(SIDES):
         raised = np.where(is_up & (s.hand[:, column, 1] > -0.4), s.forearm[:, column, 1], -1.0)
         for stretch in stretches(s.frames, raised, WAVE, side):
-            # across the body or to the front, whichever the hand swings more often
-            points = max(
-                (turning_points(s.forearm[stretch.frames, column, axis], WAVE_WIDTH) for axis in (2, 0)), key=len
-            )
-            reversals = len(points) - 2
-            if reversals < WAVE_REVERSALS:
+            for width, least in WAVES:
+                # across the body or to the front, whichever the hand swings more often
+                points = max(
+                    (turning_points(s.forearm[stretch.frames, column, axis], width) for axis in (2, 0)), key=len
+                )
+                if len(points) - 2 >= least:
+                    break
+            else:
                 continue
+            reversals = len(points) - 2
             start, end = stretch.start + points[0], stretch.start + points[-1] + 1
             if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
                 wave = Stretch(start, end, reversals, side)
@@ -208,7 +214,7 @@ def waves(s: Signals) -> Iterator[Detection]:
         where = "above" if over_m > 0 else "below"
         reversals = int(stretch.peak)
         reason = f"{wrists(stretch.side)} {abs(over_m):.2f} m {where} the head, {reversals} lateral reversals"
-        confidence = round(min(0.5 + 0.1 * (reversals - WAVE_REVERSALS + 1), 1.0), 2)
+        confidence = round(min(0.5 + 0.1 * (reversals - WAVES[0][1] + 1), 1.0), 2)
         # of both hands the one that swings less often
         own = min((one for one in found if stretch.start <= one.start < stretch.end), key=lambda one: one.peak)
         each = tuple(swing._replace(side=stretch.side) for swing in swings[own])
@@ -237,12 +243,14 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         forward, up, out = s.hand[end, column].tolist()
         speed = float(s.hand_speed[start : end + 1, column].max())
         after = min(end + round(BACK_S * FPS), int(s.frames.last[start]))
-        if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or forward < 0:
+        if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > THROW_BENT or forward < 0:
             continue
         down = min(end + round(AFTER_THROW_S * FPS), int(s.frames.last[start]))
         comes_down = up - float(s.hand[end : down + 1, column, 1].min()) > AFTER_THROW
         if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED and comes_down:
             found["throw"].append(stretch)
+        if s.reach[start, column] > BENT_ARM or stretch.peak < FIST_GROWTH:
+            continue
         is_back = s.reach[end, column] - s.reach[after, column] > BACK
         if -0.6 < up <= OVER_SHOULDER and np.hypot(forward, out) > LEVEL_ARM and speed > FIST_SPEED and is_back:
             found["punch"].append(stretch)
