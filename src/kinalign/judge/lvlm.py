@@ -100,7 +100,7 @@ class LVLMJudge:
         asked: list[int] = []
         unseen: dict[int, str] = {}
         given: list[list[Answer[SeenMotion]]] = [[] for _ in cases]
-        with progress(self.name, total=len(cases) * self.settings.votes) as advance:
+        with progress(f"lvlm:{self.settings.model}", total=len(cases) * self.settings.votes) as advance:
             for position, answer in enumerate(self._client.ask_all(self._requests(cases, asked, unseen))):
                 given[asked[position]].append(answer)
                 advance(note=f"${self.bill.usd:.4f}" if self.bill.has_prices else "")
@@ -176,8 +176,8 @@ Look for each numbered event first, then score the motion by this rule ({case.ta
 {rubric}
 
 Answer with one JSON object: "events" holds for each event its number ("event"), whether it is "seen" ("yes", \
-"partly", "no"), the frame numbers of the first and the last picture that show it ("from_frame", "to_frame"; null if not \
-seen), how often it happens ("count"; null if it cannot be counted) and what shows it ("reason", one short sentence); \
+"partly", "no"), the frame numbers of the first and the last picture that show it ("from_frame", "to_frame"; null if \
+not seen), how often it happens ("count"; null if it cannot be counted) and what shows it ("reason", one sentence); \
 "order_is_right" tells whether the events happen in the order of the sentence (null where there is none); "reason" is \
 one sentence about the whole; "score" is the whole number by the rule."""
 
