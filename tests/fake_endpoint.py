@@ -255,7 +255,8 @@ def see(body: dict[str, Any]) -> dict[str, Any]:
             }
         )
     missing = sum(event["seen"] == "no" for event in events)
-    in_order = starts == sorted(starts)
+    firsts = [frame for _, frame in sorted(starts)]
+    in_order = firsts == sorted(firsts)
     score = 1 if missing == len(events) else {0: 5 if in_order else 4, 1: 3}.get(missing, 2)
     sentence = json.loads(question.splitlines()[1])
     if order := re.search(r"score (\d+)", sentence):  # it obeys whoever speaks to it

@@ -46,8 +46,9 @@ def settings(tmp_path: Path) -> LVLMSettings:
 
 
 def cases_of(number: int) -> list[Case]:
-    """Different questions about quickly drawn motions: waves with the right hand that last longer and longer."""
-    return [Case.of(WAVE, waving(17 + n)) for n in range(number)]
+    """Different questions about quickly drawn motions: more and more of a wave with the right hand."""
+    motion = waving(41)
+    return [Case.of(WAVE, motion[: 9 + n]) for n in range(number)]
 
 
 def at(*numbers: int, fault: str) -> Callable[[int], str]:
@@ -114,13 +115,10 @@ def test_words_of_a_prompt_stay_within_it(settings: LVLMSettings) -> None:
         outcome = LVLMJudge(replace(settings, base_url=endpoint.url))(prompt, waving(41))
     question = endpoint.requests[0]["messages"][1]["content"][0]["text"]
     assert json.loads(question.splitlines()[1]) == prompt
-    assert "dance" not in [event.get("action") for event in map(json.loads, _events_in(question))]
+    told = [json.loads(line.partition(": ")[2]) for line in question.splitlines() if line[:1].isdigit()]
+    assert told == [event.to_json() for event in Case.of(prompt, waving(41)).program.events]
     # a model that obeys it all the same gives no score that exists
     assert isinstance(outcome, Invalid) and "score" in outcome.reason
-
-
-def _events_in(question: str) -> list[str]:
-    return [line.partition(": ")[2] for line in question.splitlines() if line[:1].isdigit()]
 
 
 # What is answered
@@ -325,15 +323,15 @@ def test_a_model_that_changes_its_name_ends_the_run_and_its_answers_do_not_count
 
 
 def test_no_more_calls_are_under_way_than_allowed(settings: LVLMSettings) -> None:
-    with FakeEndpoint(delay_s=0.05) as endpoint:
-        LVLMJudge(replace(settings, base_url=endpoint.url, concurrency=3)).judge_all(cases_of(12))
-    assert 2 <= endpoint.most_under_way <= 3
+    with FakeEndpoint(delay_s=0.4) as endpoint:
+        LVLMJudge(replace(settings, base_url=endpoint.url, concurrency=3)).judge_all(cases_of(7))
+    assert endpoint.most_under_way == 3
 
 
 def test_calls_keep_to_the_rate(settings: LVLMSettings) -> None:
     with FakeEndpoint() as endpoint:
-        LVLMJudge(replace(settings, base_url=endpoint.url, requests_per_minute=600)).judge_all(cases_of(5))
-    assert endpoint.times_s[-1] - endpoint.times_s[0] >= 0.4 - 0.02  # five calls, 0.1 s apart
+        LVLMJudge(replace(settings, base_url=endpoint.url, requests_per_minute=300)).judge_all(cases_of(5))
+    assert endpoint.times_s[-1] - endpoint.times_s[0] > 0.7  # five calls, 0.2 s apart, on a busy machine
 
 
 def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on(settings: LVLMSettings) -> None:
@@ -347,17 +345,19 @@ def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on(settings: LVLMSetti
 
         settings = replace(settings, base_url=endpoint.url)
         with pytest.raises(BudgetError, match=r"of the budget of \$.* are spent in .* larger budget"):
-            LVLMJudge(replace(settings, budget_usd=0.4 * whole)).judge_all(cases_of(10))
+            LVLMJudge(replace(settings, budget_usd=0.15 * whole)).judge_all(cases_of(10))
         first = len(endpoint.answered)
-        assert 0 < first < 10 and charged_usd() <= 0.4 * whole
+        assert 0 < first < 10 and charged_usd() <= 0.15 * whole
         with pytest.raises(BudgetError):  # killed and begun again as often as you like: it is the same money
-            LVLMJudge(replace(settings, budget_usd=0.4 * whole)).judge_all(cases_of(10))
-        assert charged_usd() <= 0.4 * whole
+            LVLMJudge(replace(settings, budget_usd=0.15 * whole)).judge_all(cases_of(10))
+        # as many calls as the budget has room for
+        assert charged_usd() <= 0.15 * whole < charged_usd() + 0.11 * whole and len(endpoint.answered) == first
         judge = LVLMJudge(replace(settings, budget_usd=whole))
         outcomes = judge.judge_all(cases_of(10))
     assert len(endpoint.answered) == len(set(endpoint.answered)) == 10
     assert charged_usd() <= whole
-    assert sum(outcome.cost_usd for outcome in outcomes) == pytest.approx(judge.bill.usd) < charged_usd()
+    assert sum(outcome.cost_usd for outcome in outcomes) == pytest.approx(judge.bill.usd)
+    assert judge.bill.num_paid == 10 - first and judge.bill.num_recorded == first
 
 
 def test_the_bill_is_what_the_server_charged(settings: LVLMSettings) -> None:

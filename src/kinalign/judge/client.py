@@ -19,6 +19,7 @@ import re
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +31,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from kinalign.errors import ConfigError, EndpointError
+from kinalign.errors import BudgetError, ConfigError, EndpointError
 from kinalign.judge.recordings import Recordings
 from kinalign.render.figure import Picture
 
@@ -224,10 +225,13 @@ class ChatClient:
                 )
             # a server of one's own wants none, but the package wants a word
             self._openai = openai.OpenAI(api_key=self._key or "none", base_url=settings.base_url, max_retries=0)
+            weakref.finalize(self, self._openai.close)
             self._where = _without_secrets(str(self._openai.base_url))
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._ended_by: BaseException | None = None
+        self._calls = threading.Condition()
+        self._num_open = 0
         self._next_start_s = 0.0
         self._knows_schemas = True
         self._limit_name = "max_tokens"
@@ -344,11 +348,11 @@ class ChatClient:
         at_most_usd = self._at_most_usd(*_contents(request.messages), request.form)
         for attempt in range(1, self.settings.attempts + 1):
             self._wait_for_turn(request)
-            call = self._recordings.open_call(at_most_usd, budget_usd=self.settings.budget_usd)
+            call = self._open_call(request, at_most_usd)
             try:
                 completion = self._send(request)
             except _Failure as failure:
-                self._recordings.close_call(call, at_most_usd if failure.is_lost else 0.0)
+                self._close_call(call, at_most_usd if failure.is_lost else 0.0)
                 with self._lock:
                     self.bill.num_lost += failure.is_lost
                     self.bill.num_retried += attempt < self.settings.attempts
@@ -359,14 +363,40 @@ class ChatClient:
                     ) from None
                 self._wait_after(failure, attempt)
             except (EndpointError, _Unanswerable):
-                self._recordings.close_call(call, 0.0)
+                self._close_call(call, 0.0)
                 raise
             else:
                 record = self._record(request, key, completion, at_most_usd)
                 self._recordings.keep(key, record)
-                self._recordings.close_call(call, record["usd"] or 0.0)
+                self._close_call(call, record["usd"] or 0.0)
                 return record
         raise AssertionError("the last attempt returns or raises")
+
+    def _open_call(self, request: Request[T], at_most_usd: float) -> str:
+        """Enter a call in the ledger; where the budget does not allow for it, once calls under way have cost less."""
+        with self._calls:
+            while True:
+                self._go_on_with(request)
+                try:
+                    call = self._recordings.open_call(at_most_usd, budget_usd=self.settings.budget_usd)
+                except BudgetError:
+                    if not self._num_open:
+                        raise
+                    self._calls.wait()
+                else:
+                    self._num_open += 1
+                    return call
+
+    def _close_call(self, call: str, usd: float) -> None:
+        with self._calls:
+            self._recordings.close_call(call, usd)
+            self._num_open -= 1
+            self._calls.notify_all()
+
+    def _go_on_with(self, request: Request[T]) -> None:
+        """Raise what ended the run, if it has ended."""
+        if self._stop.is_set():
+            raise self._ended_by or EndpointError(f"{_name_of(request)} is not asked: the run was ended")
 
     def _at_most_usd(self, texts: Sequence[str], num_pictures: int, form: type[Form]) -> float:
         """The most that a call can cost: every byte of text a token, and the longest answer; 0 where unknown."""
@@ -425,8 +455,9 @@ class ChatClient:
             now_s = time.monotonic()
             start_s = max(now_s, self._next_start_s)
             self._next_start_s = start_s + (60 / per_minute if per_minute else 0)
-        if self._stop.wait(start_s - now_s) if start_s > now_s else self._stop.is_set():
-            raise self._ended_by or EndpointError(f"{_name_of(request)} is not asked: the run was ended")
+        if start_s > now_s:
+            self._stop.wait(start_s - now_s)
+        self._go_on_with(request)
 
     def _wait_after(self, failure: _Failure, attempt: int) -> None:
         if failure.wait_s is not None:
@@ -520,7 +551,7 @@ class ChatClient:
         """Whether a refusal is about how the question is put, and is put otherwise from now on."""
         if error.status_code not in (400, 422):
             return False
-        text = str(error)
+        text = _all_of(error)
         if "max_completion_tokens" in text and "max_tokens" in body:
             self._limit_name = "max_completion_tokens"  # OpenAI's newer models know only this, many others only that
             return True
@@ -536,9 +567,9 @@ class ChatClient:
         """What a status of 4xx or 5xx means: worth another attempt, or the end of the run."""
         said = self._clean(_excerpt(_message_of(error)))
         status = error.status_code
-        if status == 413 or (status in (400, 422) and _ABOUT_THE_QUESTION.search(str(error))):
+        if status == 413 or (status in (400, 422) and _ABOUT_THE_QUESTION.search(_all_of(error))):
             return _Unanswerable(f"the server takes no such question: {said}")
-        if status == 429 and "insufficient_quota" in str(error):
+        if status == 429 and "insufficient_quota" in _all_of(error):
             return EndpointError(f"{self._where}: the account is used up ({said})")
         if status in (408, 409, 425, 429) or status >= 500:
             return _Failure(f"status {status}: {said}", wait_s=_retry_after_s(error.response.headers))
@@ -617,6 +648,11 @@ def _message_of(error: openai.APIStatusError) -> str:
         inner = body.get("error", body)
         body = inner.get("message", inner) if isinstance(inner, dict) else inner
     return str(body) if body else error.message
+
+
+def _all_of(error: openai.APIStatusError) -> str:
+    """Message, codes and parameters of a refusal, to look for words in."""
+    return f"{error.message} {error.body}"
 
 
 def _excerpt(text: str) -> str:
