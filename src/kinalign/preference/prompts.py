@@ -95,16 +95,16 @@ def grammar_prompts(
 ) -> list[PreferencePrompt]:
     """`number` different prompts, as many of each sub-task; fewer or more are the same ones, cut or gone on with.
 
-    A temporal or integrity prompt has `events` events, in AToM three. Actions, sides, directions and counts come about equally often. No combination of events of one split is in the
-    other, and texts of `eval` hold words that those of `train` never do. Raises ConfigError where the grammar cannot
-    say so many.
+    A temporal or integrity prompt has `events` events, in AToM three. Actions, sides, directions and counts come about
+    equally often. No combination of events of one split is in the other, and texts of `eval` hold words that those of
+    `train` never do. Raises ConfigError where the grammar cannot say so many.
     """
     if number < len(tasks) or not tasks:
         raise ConfigError(f"prompts={number} is fewer than one for each of {len(tasks)} sub-tasks (--prompts, --task)")
     if not 2 <= events <= MOST_EVENTS:
         raise ConfigError(f"events={events} must be 2 to {MOST_EVENTS}: one has no order, more have no room (--events)")
     prompts = []
-    for place, task in enumerate(tasks):
+    for place, task in enumerate(tasks := tuple(dict.fromkeys(tasks))):
         wanted = number // len(tasks) + (place < number % len(tasks))
         drawn = _Drawing(task, random.Random(f"{seed} {split} {task}"), split, events).prompts(wanted)
         prompts += [
@@ -122,7 +122,8 @@ def is_held_out(program: EventProgram) -> bool:
     lot = hashlib.sha256("\n".join(actions).encode()).digest()[0]
     if len(actions) > 1 or program.events[0].count is None:
         return lot % EVAL_SHARE == 0
-    counts = _grammar().patterns[actions[0]].counts
+    pattern = _grammar().patterns.get(actions[0])
+    counts = pattern.counts if pattern and pattern.counts else range(1, EVAL_SHARE + 1)
     return program.events[0].count == counts[lot % len(counts)]
 
 
