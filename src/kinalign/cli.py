@@ -33,9 +33,13 @@ COMMANDS = {
     "inbetween": Command("kinalign.commands:inbetween", "Fill a gap in a motion, or between two"),
     "chat": Command("kinalign.chat:chat", "Talk about motions in the terminal"),
     "evaluate": Command("kinalign.evaluation.commands:evaluate_command", "Measure a model, or compare two reports"),
-    "judge score": Command("kinalign.judge.commands:score", "Say how far motions show what a prompt says, and when"),
+    "judge score": Command("kinalign.judge.asking:score", "Say how far motions show what a prompt says, and when"),
+    "judge agreement": Command("kinalign.judge.asking:agree", "Say how far two judges agree"),
     "judge label": Command(
         "kinalign.judge.human.commands:label", "Ask people which motion is better, or to score motions"
+    ),
+    "events bench": Command(
+        "kinalign.evaluation.eventbench_command:events_bench", "Measure how right a judge of events is"
     ),
     "data build": Command(
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"

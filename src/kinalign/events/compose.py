@@ -26,7 +26,7 @@ from kinalign.motion.motion import FPS, Motion, facing_directions
 from kinalign.motion.rotations import quaternion_between, quaternion_rotate
 from kinalign.motion.skeleton import HUMANML3D
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 SHORTEST = 8
 """Frames that a clip needs to be joined with others."""
@@ -104,6 +104,8 @@ class Composed:
     intervals: tuple[Interval, ...]
     repeats: tuple[tuple[Interval, ...], ...]
     transitions: tuple[Interval, ...]
+    jerk: float
+    """The greatest jerk at a join, over that of the two clips it joins; 0 where nothing is joined."""
 
 
 def compose(parts: Sequence[Part]) -> Composed:
@@ -116,8 +118,8 @@ def compose(parts: Sequence[Part]) -> Composed:
         raise MotionError("nothing to compose; give one part or more")
     clips = [clip for part in parts for clip in [_Clip.of(part)] * max(part.times, 1)]
     first = clips[0]
-    joints, at = first.joints[first.heads[0] :], -first.heads[0]  # `at` is where frame 0 of the last clip is or were
-    repeats, transitions = [], []
+    joints, at = first.joints[first.heads[0] :], -first.heads[0]  # `at`: where frame 0 of the last clip would be
+    repeats, transitions, jerk = [], [], 0.0
     for before, after in pairwise(clips):
         join = _join(joints, at, before, after)
         left, entered = at + join.tail + 1, at + join.tail + 1 + len(join.between)
@@ -125,11 +127,11 @@ def compose(parts: Sequence[Part]) -> Composed:
         transitions.append(Interval(left, entered))
         joints = np.concatenate((joints[:left], join.between, join.laid[join.head :]))
         at = entered - join.head
+        jerk = max(jerk, join.jerk / max(before.peak_jerk, after.peak_jerk))
     joints = joints[: at + clips[-1].tails[-1] + 1]
     repeats.append(_within(clips[-1].core, at, len(joints)))
-    repeats = [
-        Interval(max(own.start, since), own.end) for own, since in zip(repeats, [0, *(t.end for t in transitions)])
-    ]
+    entries = [0, *(transition.end for transition in transitions)]
+    repeats = [Interval(max(own.start, entry), own.end) for own, entry in zip(repeats, entries)]
 
     steps, grouped = [], []
     for part in parts:
@@ -143,6 +145,7 @@ def compose(parts: Sequence[Part]) -> Composed:
         tuple(Interval(own[0].start, own[-1].end) for own in grouped),
         tuple(grouped),
         tuple(transitions),
+        jerk,
     )
 
 
@@ -224,6 +227,7 @@ class _Join(NamedTuple):
     head: int
     between: Array
     laid: Array
+    jerk: float
 
 
 def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
@@ -250,7 +254,7 @@ def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
                 + JERK_OF_SKATING * _skating(around)
             )
             if cost < least:
-                best, least = _Join(tail, head, between, laid), cost
+                best, least = _Join(tail, head, between, laid, jerk), cost
     assert best is not None
     return best
 
@@ -366,7 +370,7 @@ def _reach(foot: int) -> float:
 
 def _place_leg(joints: Array, foot: int, path: Array) -> None:
     """Bends the leg in place so that its ankle is where the path says, as near as it reaches, the knee as it points."""
-    hip, knee, ankle = joints[:, _HIPS[foot]], joints[:, _KNEES[foot]], joints[:, _ANKLES[foot]]
+    hip, knee = joints[:, _HIPS[foot]], joints[:, _KNEES[foot]]
     thigh, shin = HUMANML3D.bone_lengths[[_KNEES[foot], _ANKLES[foot]]]
     way = path[:, 0] - hip
     length = np.linalg.norm(way, axis=-1, keepdims=True)

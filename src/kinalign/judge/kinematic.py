@@ -22,6 +22,7 @@ from kinalign.events.say import usual_part
 from kinalign.judge.rubric import Seen, SubTask, score_events, score_frequency
 from kinalign.judge.signs import (
     AROUND_DEG,
+    GOING,
     SPIN_DEG,
     Sign,
     movement_of,
@@ -40,6 +41,8 @@ SHORTEST_S = 0.5
 """A motion that lasts less shows no event."""
 SERIES_S = 4.0
 """Repetitions of one event follow each other within this time."""
+ONE_MOVEMENT_S = 0.5
+"""A hand that reaches out within this time after it was raised has been raised once."""
 LATE_S = 0.2
 """A step may begin this much before the one that it follows."""
 SAME_TIME = 0.2
@@ -72,6 +75,11 @@ class Repetition:
         """Whether more than half of the shorter one is in both."""
         shared = min(self.end, other.end) - max(self.start, other.start)
         return 2 * shared > min(self.end - self.start, other.end - other.start)
+
+    def continues(self, other: Repetition, fps: float) -> bool:
+        """Whether both can be one movement of one limb: at the same time, or one right after the other."""
+        gap = max(self.start, other.start) - min(self.end, other.end)
+        return gap <= ONE_MOVEMENT_S * fps and (self.side == other.side or "both" in (self.side, other.side))
 
 
 @dataclass(frozen=True)
@@ -206,7 +214,9 @@ def _detections(motions: dict[int, Motion]) -> dict[int, list[Detection] | Motio
 
 def _judged(case: Case, detections: Sequence[Detection]) -> Verdict:
     asked = [
-        _asked(event, step, case.task, detections) for step, events in enumerate(case.program.steps) for event in events
+        _asked(event, step, case.task, detections, case.motion.fps)
+        for step, events in enumerate(case.program.steps)
+        for event in events
     ]
     readings = best_readings(asked, case.motion.fps)
     order = order_of(readings, case.motion.fps)
@@ -228,7 +238,7 @@ def _judged(case: Case, detections: Sequence[Detection]) -> Verdict:
 # --- what the motion shows of each event ---------------------------------------------------------------------------
 
 
-def _asked(event: Event, step: int, task: SubTask, detections: Sequence[Detection]) -> Asked:
+def _asked(event: Event, step: int, task: SubTask, detections: Sequence[Detection], fps: float) -> Asked:
     sign = sign_of(event)
     assert sign is not None
     repetitions: list[Repetition] = []
@@ -239,8 +249,10 @@ def _asked(event: Event, step: int, task: SubTask, detections: Sequence[Detectio
             if found.action == action and shows(event, sign, found)
             for repeat in found.repeats
         ]
-        # one flight may be both a jump and a hop
-        repetitions += [one for one in new if not any(one.overlaps(other) for other in repetitions)]
+        # one flight may be both a jump and a hop, and a hand that goes up is raised and reaches
+        repetitions += [
+            one for one in new if not any(one.overlaps(other) or one.continues(other, fps) for other in repetitions)
+        ]
     repetitions.sort(key=lambda repetition: (repetition.start, repetition.end))
     if event.side == "both":
         repetitions = _pairs(repetitions)
@@ -303,7 +315,8 @@ def _readings(asked: Asked, others: Sequence[Asked], fps: float) -> list[Reading
         if asked.task == "frequency" and alike:
             found.append(_read(asked, alike, 0, len(alike)))
             continue
-        for stretch in _stretches(alike, between, fps, is_shared=bool(kin)):
+        goes_on = asked.event.count is None and not set(asked.sign.actions).isdisjoint(GOING)
+        for stretch in _stretches(alike, between, fps, parts=goes_on or bool(kin)):
             found += [_read(asked, stretch, first, last) for first, last in _parts(stretch, asked.event, bool(kin))]
     if not kin:
         longest = max((reading.end - reading.start for reading in found), default=0)
@@ -312,17 +325,18 @@ def _readings(asked: Asked, others: Sequence[Asked], fps: float) -> list[Reading
 
 
 def _stretches(
-    repetitions: tuple[Repetition, ...], between: Sequence[float], fps: float, *, is_shared: bool
+    repetitions: tuple[Repetition, ...], between: Sequence[float], fps: float, *, parts: bool
 ) -> Iterator[tuple[Repetition, ...]]:
     """Repetitions that follow each other, with nothing else that the program asks for in between.
 
-    Where two events of a program are alike, as in "walks, turns and walks on", even what happens during the walk
-    parts it.
+    Where `parts` is True, even what happens during a walk parts it: in "walks, turns and walks on", and where a kick
+    stands between the steps that lead up to it and the walk that follows.
     """
     start = 0
     for index, (one, following) in enumerate(pairwise(repetitions), start=1):
-        gap = (one.middle, following.middle) if is_shared else (one.end, following.start)
-        if following.start - one.end > SERIES_S * fps or any(gap[0] < middle < gap[1] for middle in between):
+        gap = (one.middle, following.middle) if parts else (one.end, following.start)
+        is_apart = any(gap[0] < middle < gap[1] for middle in between) and (parts or one.found is not following.found)
+        if is_apart or following.start - one.end > SERIES_S * fps:
             yield repetitions[start:index]
             start = index
     if repetitions:

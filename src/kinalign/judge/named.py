@@ -1,4 +1,4 @@
-"""Judges by name, for commands: `kinematic`, `embedding`, `lvlm:MODEL`, `human:LABELS`; only who is asked is loaded."""
+"""Judges by name: kinematic, embedding, lvlm:MODEL, human:LABELS, or your own. Only the one asked for is loaded."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ JUDGES = {
 
 
 def judge_named(name: str, **settings: Any) -> Judge:
-    """The judge of that name; what follows a colon is its first argument, the settings are its keyword arguments.
+    """The judge of a name of JUDGES, or of your own as MODULE:CLASS; the settings are its keyword arguments.
 
-    `judge_named("lvlm:gpt-4o", votes=3)` is `LVLMJudge("gpt-4o", votes=3)`. Raises ConfigError for an unknown name.
+    What follows the colon of a known name is its first argument: `judge_named("lvlm:gpt-4o", votes=3)` is
+    `LVLMJudge("gpt-4o", votes=3)`. Raises ConfigError for an unknown name and for a module that lacks the class.
     """
-    kind, _, argument = name.partition(":")
-    if kind not in JUDGES:
-        raise ConfigError(f"judge {name!r} is unknown; use one of {', '.join(JUDGES)} (--judge)")
-    module, maker = JUDGES[kind].split(":")
-    judge: Judge = getattr(importlib.import_module(module), maker)(*([argument] if argument else []), **settings)
+    known, colon, argument = name.partition(":")
+    place = JUDGES.get(known, name if colon else "")
+    if not place:
+        raise ConfigError(f"judge {name!r} is unknown; use one of {', '.join(JUDGES)}, or MODULE:CLASS (--judge)")
+    module, _, maker = place.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), maker)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"judge {name!r} cannot be loaded from {module} ({error}) (--judge)") from error
+    judge: Judge = make(*([argument] if argument and known in JUDGES else []), **settings)
     return judge

@@ -72,22 +72,26 @@ def judged(
     The judge is asked in one call. Candidates carry their motions; one without is Invalid, and the judge never sees it.
     """
     outcomes = dict(known or {})
-    cases: dict[str, Case] = {}
-    for prompt, of_prompt in zip(prompts, candidates):
-        for candidate in of_prompt:
-            key = verdict_key(prompt, candidate)
-            if key in outcomes:
-                continue
-            if candidate.motion is None:
-                outcomes[key] = Invalid(judge.name, NO_MOTION)
-            else:
-                cases[key] = Case(prompt.prompt, candidate.motion, prompt.program, prompt.task)
+    cases = cases_of(prompts, candidates, outcomes)
     if cases:
         outcomes |= zip(cases, judge.judge_all(list(cases.values())), strict=True)
+    no_motion = Invalid(judge.name, NO_MOTION)
     return [
-        [replace(candidate, outcome=outcomes[verdict_key(prompt, candidate)]) for candidate in of_prompt]
+        [replace(one, outcome=outcomes.get(verdict_key(prompt, one), no_motion)) for one in of_prompt]
         for prompt, of_prompt in zip(prompts, candidates)
     ]
+
+
+def cases_of(
+    prompts: Sequence[PreferencePrompt], candidates: Sequence[Sequence[Candidate]], known: Mapping[str, Outcome]
+) -> dict[str, Case]:
+    """By `verdict_key`, what a judge is asked about: candidates that carry a motion and have no known outcome."""
+    return {
+        key: Case(prompt.prompt, candidate.motion, prompt.program, prompt.task)
+        for prompt, of_prompt in zip(prompts, candidates)
+        for candidate in of_prompt
+        if candidate.motion is not None and (key := verdict_key(prompt, candidate)) not in known
+    }
 
 
 def verdict_key(prompt: PreferencePrompt, candidate: Candidate) -> str:

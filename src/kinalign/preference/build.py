@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,6 +25,8 @@ from typing import Any
 import torch
 
 from kinalign.errors import CheckpointError, ConfigError
+from kinalign.judge.client import Estimate
+from kinalign.judge.lvlm import LVLMJudge, LVLMSettings
 from kinalign.judge.named import judge_named
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.judge.verdict import Judge
@@ -64,15 +67,17 @@ class PreferBuild:
     """Sub-tasks, with commas between."""
     prompts: int = 300
     """Prompts in all, as many of each sub-task."""
+    events: int = 3
+    """Events of a temporal or integrity prompt; AToM has 3."""
     split: PromptSplit = "train"
     """eval: prompts whose words and combinations of events are in no train prompt."""
     file: Path | None = None
     """Prompts of your own instead: a sentence a line, or JSON lines with "prompt" and, if you like, "task", "program"
-    and "id". --prompts and --split do not matter then; prompts of other sub-tasks than --task are left out."""
+    and "id". --prompts, --events and --split do not matter then; what is not of --task is left out."""
     candidates: int = 10
     """Motions for each prompt."""
     judge: str = "kinematic"
-    """Who judges: kinematic, embedding, or lvlm:MODEL."""
+    """Who judges: kinematic, embedding, lvlm:MODEL, or your own as MODULE:CLASS."""
     model: Path | None = None
     """Model folder; the shipped model where it is left out."""
     seed: int = 0
@@ -91,6 +96,8 @@ class PreferBuild:
     """Pairs of a prompt, at most."""
     bench: Path | None = None
     """report.json of `kinalign events bench` for this judge: its accuracy goes onto the card."""
+    lvlm: LVLMSettings = field(default_factory=LVLMSettings)
+    """How a vision-language model is asked, where it judges."""
     dry_run: bool = False
     """Write nothing: say how much there is to do, how long it takes and what it costs."""
     ray: bool = False
@@ -106,7 +113,8 @@ def prefer_build(config: PreferBuild) -> Path:
     require_pyarrow()
     torch.set_num_threads(config.threads)
     folder = config.model or shipped_model()
-    model, judge = TextToMotion.from_pretrained(folder), judge_named(config.judge)
+    model, judge = TextToMotion.from_pretrained(folder), _maker(config)()
+    accuracy = accuracy_of(config.bench, judge.name)
     prompts = _prompts(config)
     model.instructions([prompt.prompt for prompt in prompts])
     draws = Draws(config.candidates, config.seed, _sampling(config, model), config.constrained)
@@ -123,17 +131,28 @@ def prefer_build(config: PreferBuild) -> Path:
                 _annotate_on_ray(config, folder, prompts, draws)
             else:
                 _annotate(config.out, prompts, draws, model, judge)
-            _finish(config.out, prompts, draws, rule, model, settings, licence=licence_of(folder), bench=config.bench)
+            _finish(config.out, prompts, draws, rule, model, settings, licence=licence_of(folder), accuracy=accuracy)
     counts = read_json(config.out / BUILT)["counts"]
     for task, count in counts.items():
         print(f"{task}: {count['pairs']} pairs of {count['prompts_with_pairs']} of {count['prompts']} prompts")
+    if isinstance(judge, LVLMJudge) and not config.ray:
+        print(judge.bill)
     print(config.out / PAIRS)
     return config.out
 
 
+def _maker(config: PreferBuild) -> Callable[[], Judge]:
+    """What makes the judge, here or in a worker."""
+    if config.judge.partition(":")[0] != "lvlm":
+        return partial(judge_named, config.judge)
+    model = config.judge.partition(":")[2] or config.lvlm.model
+    # a worker has a working folder of its own
+    return partial(LVLMJudge, replace(config.lvlm, model=model, cache=config.lvlm.cache.resolve()))
+
+
 def _prompts(config: PreferBuild) -> list[PreferencePrompt]:
     if config.file is None:
-        return grammar_prompts(config.task, config.prompts, seed=config.seed, split=config.split)
+        return grammar_prompts(config.task, config.prompts, events=config.events, seed=config.seed, split=config.split)
     prompts = [prompt for prompt in read_prompts(config.file) if prompt.task in config.task]
     if not prompts:
         raise ConfigError(f"{config.file} has no prompt for {', '.join(config.task) or 'no sub-task'} (--task, --file)")
@@ -158,6 +177,7 @@ def _settings(
     return {
         "task": list(config.task),
         "prompts": None if own else config.prompts,
+        "events": None if own else config.events,
         "split": None if own else config.split,
         "file": config.file.name if config.file else None,
         "file_sha256": sha256_of_file(config.file) if config.file else None,
@@ -176,9 +196,8 @@ def _annotate(
     folder: Path, prompts: Sequence[PreferencePrompt], draws: Draws, model: TextToMotion, judge: Judge
 ) -> None:
     """Make the files of candidates and verdicts that are missing."""
-    chunks = draws.chunks(prompts)
     with progress("candidates and verdicts", total=len(prompts)) as advance:
-        for number, of_chunk in enumerate(chunks):
+        for number, of_chunk in enumerate(draws.chunks(prompts)):
             chunk = read_chunk(folder, number, of_chunk, draws)
             if not chunk.is_judged:
                 if chunk.candidates is None:
@@ -199,7 +218,7 @@ def _annotate_on_ray(config: PreferBuild, model: Path, prompts: Sequence[Prefere
     with progress("candidates and verdicts", total=len(prompts), done=done) as advance:
         if missing:
             for chunk in annotated(
-                missing, model=model, judge=config.judge, draws=draws, workers=config.workers, threads=config.threads
+                missing, model=model, judge=_maker(config), draws=draws, workers=config.workers, threads=config.threads
             ):
                 chunk.write_candidates(config.out)
                 chunk.write_verdicts(config.out)
@@ -215,15 +234,14 @@ def _finish(
     settings: dict[str, Any],
     *,
     licence: str,
-    bench: Path | None,
+    accuracy: str,
 ) -> None:
     """Choose pairs and write the data set; build.json last."""
     counts: dict[str, TaskCounts] = {}
     pairs: list[PreferencePair] = []
     files = [folder / PAIRS, folder / CARD]
-    chunks = draws.chunks(prompts)
     with progress("pairs", total=len(prompts)) as advance:
-        for number, of_chunk in enumerate(chunks):
+        for number, of_chunk in enumerate(draws.chunks(prompts)):
             chunk = read_chunk(folder, number, of_chunk, draws)
             shown: list[tuple[str, PreferencePrompt, Candidate]] = []
             for prompt, candidates in zip(of_chunk, chunk.judged_candidates()):
@@ -238,9 +256,7 @@ def _finish(
             files.append(path)
             advance(len(of_chunk), note=f"{len(pairs)} pairs")
     write_pairs(folder / PAIRS, pairs, num_codes=model.lm.vocab.num_codes)
-    text = card(
-        settings, counts, pairs[0] if pairs else None, licence=licence, accuracy=accuracy_of(bench, settings["judge"])
-    )
+    text = card(settings, counts, pairs[0] if pairs else None, licence=licence, accuracy=accuracy)
     write_atomically(folder / CARD, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
     write_json(
         folder / BUILT,
@@ -293,12 +309,30 @@ def _tell(
     begun = perf_counter()
     drawn = with_motions(with_candidates(Chunk(0, tuple(some)), model, draws), model)
     drawn_s = (perf_counter() - begun) / (len(some) * draws.num_candidates)
-    begun = perf_counter()
-    with_verdicts(drawn, judge)
-    judged_s = (perf_counter() - begun) / (len(some) * draws.num_candidates)
+    judged_s, cost = 0.0, "nothing"
+    if isinstance(judge, LVLMJudge):
+        cases = drawn.cases()
+        cost = str(_scaled(judge.estimate(cases), unjudged / len(cases)))
+    else:
+        begun = perf_counter()
+        with_verdicts(drawn, judge)
+        judged_s = (perf_counter() - begun) / (len(some) * draws.num_candidates)
     minutes = (undrawn * drawn_s + unjudged * judged_s) / 60 / (config.workers if config.ray else 1)
-    print(
-        f"time: about {minutes:.1f} minutes, by {len(some)} prompts: {1 / drawn_s:.1f} motions and {1 / judged_s:.1f} "
-        "verdicts a second"
+    speed = f"{1 / judged_s:.1f} verdicts" if judged_s else "without the endpoint's time"
+    print(f"time: about {minutes:.1f} minutes, by {len(some)} prompts: {1 / drawn_s:.1f} motions a second, {speed}")
+    print(f"cost: {cost}")
+
+
+def _scaled(estimate: Estimate, times: float) -> Estimate:
+    """What more or fewer cases of the same kind need."""
+
+    def dollars(usd: float | None) -> float | None:
+        return None if usd is None else usd * times
+
+    return Estimate(
+        round(estimate.num_calls * times),
+        round(estimate.num_pictures * times),
+        round(estimate.text_tokens * times),
+        dollars(estimate.input_usd),
+        dollars(estimate.at_most_usd),
     )
-    print("cost: nothing")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kinalign import __version__
-from kinalign.errors import ConfigError
+from kinalign.errors import CheckpointError, ConfigError
 from kinalign.judge.verdict import Invalid, Verdict
 from kinalign.preference.pairs import PairRule
 from kinalign.preference.records import Candidate, PreferencePair
@@ -103,17 +103,50 @@ def licence_of(model: Path) -> str:
     return found[1] if found else "other"
 
 
-def accuracy_of(bench: Path | None, judge: str) -> str:
-    """What a report of `kinalign events bench` says of the judge, as markdown.
+ACCURACY = {
+    "precision": "events: precision",
+    "recall": "events: recall",
+    "order": "order",
+    "count_exact": "counts: exact",
+    "count_within_1": "counts: off by one at most",
+    "pairwise": "of two motions the better one",
+    "quadratic_kappa": "scores: quadratic kappa",
+}
+"""What of a judge's report stands on the card; of those that come by kind, the number of all."""
 
-    Raises ConfigError for a report of another judge.
+
+def accuracy_of(bench: Path | None, judge: str) -> str:
+    """What report.json of `kinalign events bench` says of the judge, as markdown.
+
+    Raises ConfigError for a report of another judge and for another file.
     """
     if bench is None:
-        return "Not measured here: `kinalign events bench --judge J` measures it, and --bench puts it onto this card."
-    report = read_json(bench)
-    if report.get("judge") != judge:
-        raise ConfigError(f"{bench} is about judge {report.get('judge')!r}, not {judge!r} (--bench, --judge)")
-    return str(report)
+        return (
+            "Not measured here: `kinalign events bench` measures a judge, and --bench puts its report onto this card."
+        )
+    try:
+        sets = read_json(bench)["sets"]
+        names = {scores["judge"] for scores in sets.values()}
+        rows = [[words, *(_number(scores[key]) for scores in sets.values())] for key, words in ACCURACY.items()]
+        rows.append(["cases", *(str(scores["cases"]) for scores in sets.values())])
+    except (KeyError, TypeError, AttributeError, CheckpointError) as error:
+        raise ConfigError(f"{bench} is no report.json of `kinalign events bench` ({error}) (--bench)") from error
+    if names != {judge}:
+        raise ConfigError(f"{bench} is about {', '.join(sorted(names))}, not {judge} (--bench, --judge)")
+    table = [["", *sets], ["---", *("---:" for _ in sets)], *rows]
+    return (
+        "By `kinalign events bench`, on clips joined from real ones (composed), on recorded trials with labelled\n"
+        "frames, and on recorded clips counted by eye; 95 % intervals, and the number of things counted.\n\n"
+    ) + "\n".join(f"| {' | '.join(row)} |" for row in table)
+
+
+def _number(value: dict[str, Any]) -> str:
+    """A number of a report with its interval and of how many things it is; where it comes by kind, that of all."""
+    value = value.get("all", value)
+    if value.get("value") is None:
+        return "–"
+    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value['value']:.3f}{interval} ({value['of']})"
 
 
 def card(
@@ -153,8 +186,9 @@ configs:
 # Motion preferences
 
 {num_pairs} pairs of human motions, each pair for one sentence, of which a judge finds the first one nearer to what the
-sentence says. Made by `kinalign prefer build`, version {__version__}, as AToM (arXiv 2411.18654) made MotionPrefer: several
-motions of one model for every prompt, a score from 1 to 5 for each by the rubric of the prompt's sub-task, pairs by score.
+sentence says. Made by `kinalign prefer build`, version {__version__}, as AToM (arXiv 2411.18654) made MotionPrefer:
+several motions of one model for every prompt, a score from 1 to 5 for each by the rubric of the prompt's sub-task, and
+pairs by score.
 
 | what | value |
 | --- | --- |
@@ -162,7 +196,7 @@ motions of one model for every prompt, a score from 1 to 5 for each by the rubri
 | model | {config["model_name"]}, sha256 of the weights `{config["model"]}` |
 | candidates for each prompt | {config["candidates"]}{"" if config["constrained"] else ", unconstrained"} |
 | judge | {config["judge"]} |
-| a pair | winner's score above {rule.min_winner}, higher by more than {rule.gap}; {rule.max_pairs} of a prompt at most |
+| a pair | winner's score above {rule.min_winner}, higher by more than {rule.gap}; {rule.max_pairs} of a prompt |
 | cost of the verdicts | {cost_usd:.4f} US dollars |
 
 {counts_table(counts)}
@@ -181,8 +215,8 @@ are in no pair. *Gap* is the winner's score less the loser's. Scores of all moti
 `prompt`, `chosen` and `rejected` are text, as TRL wants them; a motion is said in tokens `<motion_id_N>` between its
 start and its end. `chosen_codes` are the same codes as integers, `chosen_verdict` is the judge's answer as JSON,
 `chosen_seed` says the motion again with `model(prompt, seed=chosen_seed)`; so for `rejected`. `program` is the event
-program as JSON, `task` the sub-task, `model` the sha256 of the weights, `cost_usd` what both verdicts cost. Joints of all
-motions in pairs are in `motions/`:
+program as JSON, `task` the sub-task, `model` the sha256 of the weights, `cost_usd` what both verdicts cost. Joints of
+all motions in pairs are in `motions/`:
 
 ```python
 from kinalign.preference.dataset import load_preferences

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kinalign.errors import CheckpointError
-from kinalign.judge.verdict import Judge, Outcome
+from kinalign.judge.verdict import Case, Judge, Outcome
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.annotate import judged, read_verdicts, verdict_key, write_verdicts
+from kinalign.preference.annotate import cases_of, judged, read_verdicts, verdict_key, write_verdicts
 from kinalign.preference.candidates import Draws, decoded, draw, read_candidates, write_candidates
 from kinalign.preference.records import Candidate, PreferencePrompt
 
@@ -37,6 +37,11 @@ class Chunk:
             for prompt, of_prompt in zip(self.prompts, self.candidates)
             for candidate in of_prompt
         )
+
+    def cases(self) -> list[Case]:
+        """What a judge is asked about: every candidate that is a motion, decoded, and has no verdict yet."""
+        assert self.candidates is not None
+        return list(cases_of(self.prompts, self.candidates, self.known).values())
 
     def judged_candidates(self) -> Candidates:
         """Candidates with their verdicts; all of them are known."""

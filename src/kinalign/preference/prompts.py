@@ -32,8 +32,8 @@ GRAMMAR = Path(__file__).with_name("grammar.json")
 
 PromptSplit = Literal["train", "eval"]
 
-EVENTS = 3
-"""Events of a temporal or integrity prompt, as in AToM."""
+MOST_EVENTS = 5
+"""Events of a temporal or integrity prompt, at most: a motion of 9.8 s has no room for more."""
 EVAL_SHARE = 6
 """One in so many combinations of actions belongs to the eval split."""
 TRIES = 200
@@ -91,20 +91,22 @@ def _grammar() -> _Grammar:
 
 
 def grammar_prompts(
-    tasks: Sequence[SubTask], number: int, *, seed: int = 0, split: PromptSplit = "train"
+    tasks: Sequence[SubTask], number: int, *, events: int = 3, seed: int = 0, split: PromptSplit = "train"
 ) -> list[PreferencePrompt]:
     """`number` different prompts, as many of each sub-task; fewer or more are the same ones, cut or gone on with.
 
-    Actions, sides, directions and counts come about equally often. No combination of events of one split is in the
-    other, and texts of `eval` hold words that those of `train` never do. Raises ConfigError where the grammar cannot
-    say so many.
+    A temporal or integrity prompt has `events` events, in AToM three. Actions, sides, directions and counts come about
+    equally often. No combination of events of one split is in the other, and texts of `eval` hold words that those of
+    `train` never do. Raises ConfigError where the grammar cannot say so many.
     """
     if number < len(tasks) or not tasks:
         raise ConfigError(f"prompts={number} is fewer than one for each of {len(tasks)} sub-tasks (--prompts, --task)")
+    if not 2 <= events <= MOST_EVENTS:
+        raise ConfigError(f"events={events} must be 2 to {MOST_EVENTS}: one has no order, more have no room (--events)")
     prompts = []
-    for place, task in enumerate(tasks):
+    for place, task in enumerate(tasks := tuple(dict.fromkeys(tasks))):
         wanted = number // len(tasks) + (place < number % len(tasks))
-        drawn = _Drawing(task, random.Random(f"{seed} {split} {task}"), split).prompts(wanted)
+        drawn = _Drawing(task, random.Random(f"{seed} {split} {task}"), split, events).prompts(wanted)
         prompts += [
             PreferencePrompt(f"{task}-{index:05d}", text, task, parse(text)) for index, text in enumerate(drawn)
         ]
@@ -120,15 +122,16 @@ def is_held_out(program: EventProgram) -> bool:
     lot = hashlib.sha256("\n".join(actions).encode()).digest()[0]
     if len(actions) > 1 or program.events[0].count is None:
         return lot % EVAL_SHARE == 0
-    counts = _grammar().patterns[actions[0]].counts
+    pattern = _grammar().patterns.get(actions[0])
+    counts = pattern.counts if pattern and pattern.counts else range(1, EVAL_SHARE + 1)
     return program.events[0].count == counts[lot % len(counts)]
 
 
 class _Drawing:
     """Programs of one sub-task and their texts, those first that were drawn least."""
 
-    def __init__(self, task: SubTask, rng: random.Random, split: PromptSplit) -> None:
-        self.task, self.rng, self.split = task, rng, split
+    def __init__(self, task: SubTask, rng: random.Random, split: PromptSplit, events: int) -> None:
+        self.task, self.rng, self.split, self.events = task, rng, split, events
         self.grammar = _grammar()
         self.uses: Counter[Any] = Counter()
         self.said: set[str] = set()
@@ -179,12 +182,12 @@ class _Drawing:
         return self._event(pattern, count=count)
 
     def _steps(self, *, with_meanwhile: bool) -> Steps | None:
-        """Three events that a body can do one after the other; two of them at once where it is asked for."""
+        """Events that a body can do one after the other; two of them at once where it is asked for."""
         patterns, posture = self.grammar.patterns, "standing"
         steps: list[tuple[Event, ...]] = []
         actions: list[str] = []
-        at_once = self.rng.randrange(EVENTS - 1) if with_meanwhile else -1
-        while len(actions) < EVENTS:
+        at_once = self.rng.randrange(self.events - 1) if with_meanwhile else -1
+        while len(actions) < self.events:
             options = [p for p in patterns.values() if p.before == posture and self.grammar.fits(p.action, actions)]
             if len(steps) == at_once:
                 options = [p for p in options if p.meanwhile]

@@ -39,10 +39,15 @@ PARTS_OF: dict[str, frozenset[str]] = {
         "kick raise_leg raise_knee wave punch throw rotate_arm put_down pick_up touch bend bow hop leap turn spin run "
         "twist clap lie_down sit get_up stand_up kneel dance".split()
     ),
-    "jumping_jack": frozenset("rotate_arm clap wave throw punch raise_leg kick walk run dance hop reach".split()),
+    "jumping_jack": frozenset(
+        "rotate_arm clap wave throw punch raise lower raise_leg kick walk run dance hop reach".split()
+    ),
     "lie_down": frozenset("put_down pick_up touch bend bow squat crouch kick raise_knee raise_leg walk dance".split()),
 }
 """Events that are seen as a part of another one and are then not reported beside it."""
+
+SWINGS = {"throw": 3, "punch": 6}
+"""A thrust of a hand that swings this often is a part of its wave; a hand that swings less sways around the thrust."""
 
 BATCH_FRAMES = 8_192
 """Frames that are computed at a time: few enough for a processor's cache, so many that single calls cost nothing."""
@@ -101,11 +106,10 @@ def _events(s: Signals) -> Iterator[Detection]:
 
 def _in_own_frames(motion: Motion, first: int, events: list[Detection]) -> list[Detection]:
     """Events of the row of all frames as those of their motion, without those that are part of others."""
-    wholes = [event for event in events if event.action in PARTS_OF]
+    wholes = [event for event in events if event.action in PARTS_OF or event.action in ("wave", *SWINGS)]
     kept = []
     for event in events:
-        middle = (event.start + event.end) // 2
-        if any(event.action in PARTS_OF[whole.action] and whole.start <= middle < whole.end for whole in wholes):
+        if any(_is_part(event, whole) for whole in wholes):
             continue
         start, end = _in_frames_of(motion, event.start - first, event.end - first)
         repeats = []
@@ -114,6 +118,18 @@ def _in_own_frames(motion: Motion, first: int, events: list[Detection]) -> list[
             repeats.append(repeat._replace(start=repeat_start, end=repeat_end))
         kept.append(replace(event, start=start, end=end, repeats=tuple(repeats)))
     return sorted(kept, key=lambda event: (event.start, event.end, event.action))
+
+
+def _is_part(event: Detection, whole: Detection) -> bool:
+    middle = (event.start + event.end) // 2
+    if event.action in PARTS_OF.get(whole.action, ()):
+        return whole.start <= middle < whole.end
+    wave, thrust = (event, whole) if event.action == "wave" else (whole, event)
+    if wave.action != "wave" or thrust.action not in SWINGS or {wave.side, thrust.side} == {"left", "right"}:
+        return False
+    middle, more = (thrust.start + thrust.end) // 2, round(0.5 * FPS)
+    is_swing = (wave.count or 0) >= SWINGS[thrust.action]
+    return wave.start - more <= middle < wave.end + more and is_swing == (whole is wave)
 
 
 def _in_frames_of(motion: Motion, start: int, end: int) -> tuple[int, int]:

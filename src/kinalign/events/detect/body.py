@@ -53,8 +53,8 @@ BEND_DEG, STRAIGHT_KNEE_DEG, BOW_DIP = 42.0, 45.0, 0.2
 TWIST_DEG = 40.0
 BOTH_LOW = 0.1
 """Legs between the heights of hands that both reach for the floor."""
-SPREAD_FEET, SPREAD_FEET_MORE = 0.3, 0.6
-"""Legs between the ankles of a body that stands, and of one whose feet are apart."""
+SPREAD_FEET, SPREAD_FEET_MORE, SPREAD_ARMS = 0.3, 0.6, 0.5
+"""Legs between the ankles of a body that stands, and of one whose feet are apart; arms of hands out to the sides."""
 
 
 def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
@@ -236,9 +236,9 @@ def jumping_jacks(s: Signals) -> Iterator[Detection]:
     legs = (apart - SPREAD_FEET) / (SPREAD_FEET_MORE - SPREAD_FEET)
     for group in series(s.frames, stretches(s.frames, np.minimum(arms, legs), JUMPING_JACK)):
         start, end = s.frames.widened(group.start, group.end, 0.2)
-        if np.ptp(apart[start:end]) < SPREAD_FEET or (
-            group.repeats < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave
-        ):
+        if np.ptp(apart[start:end]) < SPREAD_FEET or s.hand[start:end, :, 2].min(axis=1).max() < SPREAD_ARMS:
+            continue  # who throws with both hands has them in front
+        if group.repeats < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave:
             continue
         apart_m = float(apart[start:end].max()) * s.leg_at(start)
         reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.repeats)}"
