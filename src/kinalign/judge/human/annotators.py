@@ -1,6 +1,6 @@
 """How far people agree: share of equal answers, Cohen's kappa of two, Krippendorff's alpha of any number.
 
-Krippendorff, Computing Krippendorff's alpha-reliability, 2011; Cohen, Educational and Psychological Measurement, 1960.
+Krippendorff, Computing Krippendorff's alpha-reliability, 2011.
 """
 
 from __future__ import annotations
@@ -12,23 +12,10 @@ from math import sqrt
 from typing import TypeVar
 
 from kinalign.errors import LabelError
+from kinalign.judge.agreement import kappa
 from kinalign.judge.human.labels import Label, Score, Vote
 
 Answer = TypeVar("Answer", bound=Hashable)
-
-
-def cohen_kappa(first: Sequence[Answer], second: Sequence[Answer]) -> float | None:
-    """Agreement of two people on the same things beyond what chance gives, 1 at most; None where both always say the
-    same one thing, so that chance alone agrees.
-
-    >>> cohen_kappa("llrr", "llrl")
-    0.5
-    """
-    total = len(first)
-    equal = sum(a == b for a, b in zip(first, second)) / total
-    of_first, of_second = Counter(first), Counter(second)
-    by_chance = sum(of_first[answer] * of_second[answer] for answer in of_first) / total**2
-    return None if by_chance == 1 else (equal - by_chance) / (1 - by_chance)
 
 
 def krippendorff_alpha(
@@ -78,6 +65,7 @@ def _section(
     things = list(dict.fromkeys(about for about, _ in said))
     units = [[said[about, user] for user in users if (about, user) in said] for about in things]
     lines = [f"{title}: {len(said)} by {len(users)} people on {len(things)}"]
+    codes = {answer: code for code, answer in enumerate(sorted(set(said.values()), key=str), start=1)}
     for user in users:
         answers = Counter(str(answer) for (_, by), answer in said.items() if by == user)
         lines.append(f"  {user}: " + ", ".join(f"{answer} ×{count}" for answer, count in sorted(answers.items())))
@@ -86,9 +74,9 @@ def _section(
         if shared:
             first, second = [said[about, a] for about in shared], [said[about, b] for about in shared]
             equal = sum(x == y for x, y in zip(first, second))
-            kappa = _number(cohen_kappa(first, second))
+            agreed = _number(kappa([codes[answer] for answer in first], [codes[answer] for answer in second]))
             lines.append(
-                f"  {a} and {b}: {equal} of {len(shared)} equal ({equal / len(shared):.3f}), Cohen's kappa {kappa}"
+                f"  {a} and {b}: {equal} of {len(shared)} equal ({equal / len(shared):.3f}), Cohen's kappa {agreed}"
             )
     if shared_units := [unit for unit in units if len(unit) > 1]:
         alpha = _number(krippendorff_alpha(shared_units, distance=distance))
