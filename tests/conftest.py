@@ -1,9 +1,12 @@
-"""What all tests share: one thread, and the real clips where they are there."""
+"""What all tests share: one thread, and the real clips and a browser where they are there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -31,3 +34,24 @@ def openmocap() -> Callable[[str], list[Clip]]:
         return load_openmocap(root, split=split)
 
     return clips
+
+
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_ARGS = (
+    "--no-sandbox --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader --disable-background-networking "
+    "--no-first-run --disable-component-update --disable-sync"
+).split()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    chromium = os.environ.get("KINALIGN_CHROMIUM") or next(filter(None, map(shutil.which, BROWSER_NAMES)), None)
+    if chromium is None:
+        pytest.skip("no Chromium or Chrome found; install one or set KINALIGN_CHROMIUM to its path")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=BROWSER_ARGS)
+        yield browser
+        browser.close()

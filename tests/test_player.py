@@ -6,9 +6,7 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -147,26 +145,6 @@ def test_events_must_fit_their_motions(tmp_path: Path) -> None:
 
 
 # ---- in a browser
-
-BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER_ARGS = (
-    "--no-sandbox --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader --disable-background-networking "
-    "--no-first-run --disable-component-update --disable-sync"
-).split()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    chromium = os.environ.get("KINALIGN_CHROMIUM") or next(filter(None, map(shutil.which, BROWSER_NAMES)), None)
-    if chromium is None:
-        pytest.skip("no Chromium or Chrome found; install one or set KINALIGN_CHROMIUM to its path")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=BROWSER_ARGS)
-        yield browser
-        browser.close()
 
 
 @contextmanager

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from kinalign.data.dataset import load_dataset
     from kinalign.data.openmocap import load_openmocap
     from kinalign.errors import KinalignError
+    from kinalign.events.parse import parse
+    from kinalign.events.program import EventProgram
+    from kinalign.judge.human import HumanJudge
+    from kinalign.judge.kinematic import KinematicJudge
+    from kinalign.judge.verdict import Verdict
     from kinalign.motion.features import FeatureLayout, FeatureStats, features_to_motion, motion_to_features
     from kinalign.motion.motion import Motion
     from kinalign.motion.skeleton import HUMANML3D, KIT, Skeleton
@@ -23,35 +28,45 @@ __version__ = "0.1.0"
 __all__ = [
     "HUMANML3D",
     "KIT",
+    "EventProgram",
     "FeatureLayout",
     "FeatureStats",
+    "HumanJudge",
     "KinalignError",
+    "KinematicJudge",
     "Motion",
     "MotionTokenizer",
     "Skeleton",
     "TextToMotion",
+    "Verdict",
     "__version__",
     "features_to_motion",
     "load_dataset",
     "load_openmocap",
     "motion_to_features",
+    "parse",
 ]
 
 # The same names as above, for the interpreter: name -> module.
 _HOMES = {
     "HUMANML3D": "kinalign.motion.skeleton",
     "KIT": "kinalign.motion.skeleton",
+    "EventProgram": "kinalign.events.program",
     "FeatureLayout": "kinalign.motion.features",
     "FeatureStats": "kinalign.motion.features",
+    "HumanJudge": "kinalign.judge.human",
     "KinalignError": "kinalign.errors",
+    "KinematicJudge": "kinalign.judge.kinematic",
     "Motion": "kinalign.motion.motion",
     "MotionTokenizer": "kinalign.tokenizer.tokenizer",
     "Skeleton": "kinalign.motion.skeleton",
     "TextToMotion": "kinalign.pipeline",
+    "Verdict": "kinalign.judge.verdict",
     "features_to_motion": "kinalign.motion.features",
     "load_dataset": "kinalign.data.dataset",
     "load_openmocap": "kinalign.data.openmocap",
     "motion_to_features": "kinalign.motion.features",
+    "parse": "kinalign.events.parse",
 }
 
 

@@ -33,6 +33,14 @@ COMMANDS = {
     "inbetween": Command("kinalign.commands:inbetween", "Fill a gap in a motion, or between two"),
     "chat": Command("kinalign.chat:chat", "Talk about motions in the terminal"),
     "evaluate": Command("kinalign.evaluation.commands:evaluate_command", "Measure a model, or compare two reports"),
+    "judge score": Command("kinalign.judge.asking:score", "Say how far motions show what a prompt says, and when"),
+    "judge agreement": Command("kinalign.judge.asking:agree", "Say how far two judges agree"),
+    "judge label": Command(
+        "kinalign.judge.human.commands:label", "Ask people which motion is better, or to score motions"
+    ),
+    "events bench": Command(
+        "kinalign.evaluation.eventbench_command:events_bench", "Measure how right a judge of events is"
+    ),
     "data build": Command(
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
     ),
@@ -44,6 +52,10 @@ COMMANDS = {
     "tokenizer sheet": Command("kinalign.tokenizer.commands:sheet", "Draw every code of the codebook"),
     "tokenizer convert": Command("kinalign.tokenizer.commands:convert", "Convert MotionGPT's tokenizer alone, or back"),
     "lm train": Command("kinalign.commands:train_language_model", "Train a language model to speak motion"),
+    "prefer build": Command(
+        "kinalign.preference.build:prefer_build", "Make preference pairs: prompts, motions, verdicts"
+    ),
+    "prefer view": Command("kinalign.preference.view:prefer_view", "Make a page to leaf through preference pairs"),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),

@@ -40,6 +40,18 @@ class VerdictError(KinalignError):
     """A verdict that cannot be: a score outside of 1 to 5, an unknown sub-task, a file that holds none."""
 
 
+class LabelError(KinalignError):
+    """Labels of people that cannot be kept or read: a broken file, one that is in use, an answer to no question."""
+
+
+class EndpointError(KinalignError):
+    """A language model's server that gives no answer: unreachable, too slow, refusing, speaking another protocol."""
+
+
+class BudgetError(KinalignError):
+    """The next paid call could cost more than what is left to spend."""
+
+
 class InvalidCodes(KinalignError):
     """The language model's answer is no motion. It is counted, never repaired."""
 

@@ -2,21 +2,23 @@
 (checkpoints/). Stop and resume equals never stopped.
 
 Every file is written whole or not at all. Tensors are safetensors and the rest is JSON: nothing read from a disk is
-executed. No locks: two programs in one folder are the user's mistake.
+executed. Where two programs in one folder would cost, the first one locks it; else they are the user's mistake.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import platform
 import re
 import secrets
 import subprocess
+import sys
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
@@ -104,6 +106,16 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({_reason(error)}); it is absent or cut short") from error
+
+
+def sha256_of_weights(modules: Iterable[nn.Module]) -> str:
+    """Of names, types and values of all tensors of networks, wherever they were read from."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, tensor in module.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def pack_rows(tensor: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,6 +253,43 @@ class RunFolder:
         kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= last_step]
         write_atomically(self.metrics_path, lambda t: t.write_text("".join(kept), encoding="utf-8", newline="\n"))
         return checkpoint
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keep other programs that ask for it out of a folder, by a lock that ends with this process, however that ends.
+
+    Raises ConfigError, with the process that holds it, where another one is at work there.
+    """
+    path = Path(folder) / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            take_lock(file.fileno())
+        except OSError as error:
+            holder = path.read_text(encoding="utf-8").strip()
+            raise ConfigError(
+                f"{folder} is in use by process {holder or 'of another program'}; wait until it has ended or choose "
+                "another folder (--out)"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
+
+
+def take_lock(descriptor: int) -> None:
+    """Take the lock of an open file; raises OSError where another process has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        # Windows keeps locked bytes from being read: one far behind the text
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def environment(*, seed: int | None = None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, EvaluationError
@@ -187,16 +186,6 @@ def sha256_of_arrays(arrays: Iterable[NDArray[np.generic]]) -> str:
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def sha256_of_weights(modules: Iterable[nn.Module]) -> str:
-    """Of names, types and values of all tensors of networks, wherever they were read from."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, tensor in module.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -14,12 +14,13 @@ import tyro
 from kinalign.data.dataset import load_dataset
 from kinalign.data.records import Split
 from kinalign.errors import ConfigError, EvaluationError
-from kinalign.evaluation.bench import EvaluationSettings, sha256_of_weights
+from kinalign.evaluation.bench import EvaluationSettings
 from kinalign.evaluation.compare import compare, comparison_table
 from kinalign.evaluation.encoder import TextMotionEncoder
 from kinalign.evaluation.evaluate import evaluate
 from kinalign.evaluation.report import TASKS, Report
 from kinalign.pipeline import TextToMotion, shipped_model
+from kinalign.run import sha256_of_weights
 
 SHIPPED_ENCODER = "openmocap-evaluator"
 """Stands beside the shipped model."""

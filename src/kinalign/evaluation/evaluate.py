@@ -18,7 +18,7 @@ import torch
 
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, EvaluationError
-from kinalign.evaluation.bench import Array, Bench, EvaluationSettings, sha256_of_arrays, sha256_of_weights
+from kinalign.evaluation.bench import Array, Bench, EvaluationSettings, sha256_of_arrays
 from kinalign.evaluation.embedding import Encoder
 from kinalign.evaluation.plot import plot_report
 from kinalign.evaluation.report import Report, rows_of
@@ -27,7 +27,7 @@ from kinalign.evaluation.tasks import BASELINES, Tables
 from kinalign.motion.formats.arrays import read_npy
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import MAX_FRAMES, TextToMotion
-from kinalign.run import RunFolder, progress, read_json, write_atomically, write_json
+from kinalign.run import RunFolder, progress, read_json, sha256_of_weights, write_atomically, write_json
 
 DEFAULT_SETTINGS = EvaluationSettings()
 ONCE = ("tokenizer",)

@@ -33,27 +33,33 @@ class _Doing(NamedTuple):
     rest: str
 
 
-def say(program: EventProgram, seed: int = 0) -> str:
+def say(program: EventProgram, seed: int = 0, *, ordered: bool = True) -> str:
     """The program as a text, always the same for one seed; other seeds give other words.
 
     Reading it again with `parse` gives the same actions, sides, directions, counts and order. A body part that the
-    action needs and the program does not name is named: "raises a hand".
+    action needs and the program does not name is named: "raises a hand". Where it is not `ordered`, steps are a list
+    that tells no order but that of its words: "jumps, claps and turns left".
 
     >>> say(EventProgram(((Event("walk", direction="forward"),), (Event("kick", side="right", count=2),))), seed=3)
-    'The person strolls forwards. Then, they kick with their right leg two times.'
+    'A farmer strolls forwards. Then, they kick with their right leg two times.'
     """
     rng = random.Random(seed)
     subject = _Subject(*rng.choice(_phrases()["subjects"]).split("|"))
     steps = program.steps
-    text = _in_one(steps, subject, rng) if len(steps) == 2 and rng.random() < 0.4 else _chain(steps, subject, rng)
+    if not ordered:
+        text = _list(steps, subject, rng)
+    elif len(steps) == 2 and rng.random() < 0.4:
+        text = _in_one(steps, subject, rng)
+    else:
+        text = _chain(steps, subject, rng)
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in text.split(". ")) + "."
 
 
-def wordings(program: EventProgram, number: int, seed: int = 0) -> list[str]:
+def wordings(program: EventProgram, number: int, seed: int = 0, *, ordered: bool = True) -> list[str]:
     """Up to `number` different texts of the program; fewer where 20 tries for each find no more."""
     texts: dict[str, None] = {}
     for at in range(20 * number):
-        texts[say(program, seed + at)] = None
+        texts[say(program, seed + at, ordered=ordered)] = None
         if len(texts) == number:
             break
     return list(texts)
@@ -91,6 +97,13 @@ def _chain(steps: tuple[tuple[Event, ...], ...], subject: _Subject, rng: random.
         else:
             text += link + _finite(step, subject, rng)
     return text
+
+
+def _list(steps: tuple[tuple[Event, ...], ...], subject: _Subject, rng: random.Random) -> str:
+    """Steps with nothing but commas and "and" between them."""
+    said = [_sentence(steps[0], subject, rng)] + [_finite(step, subject, rng) for step in steps[1:]]
+    comma = rng.choice([", and ", " and "]) if len(said) > 2 else " and "
+    return ", ".join(said[:-1]) + comma + said[-1] if len(said) > 1 else said[0]
 
 
 def _sentence(step: tuple[Event, ...], subject: _Subject, rng: random.Random) -> str:
@@ -137,7 +150,7 @@ def _doing(event: Event, subject: _Subject, rng: random.Random) -> _Doing:
     if "%" in rest.replace("%%", ""):
         rest = _with_limb(rest, event, subject)
     elif event.side or event.part:
-        limb = "with " + _limb(event.side, event.part or _usual_part(event.action), subject)
+        limb = "with " + _limb(event.side, event.part or usual_part(event.action), subject)
     if style.endswith("ly") and " " not in style and rng.random() < 0.5:
         ahead, style = style, ""
     way = _way(event, rng)
@@ -167,7 +180,8 @@ def _limb(side: str, part: str, subject: _Subject) -> str:
     return f"{subject.own} {side} {part}" if side else f"{subject.own} {part}"
 
 
-def _usual_part(action: str) -> str:
+def usual_part(action: str) -> str:
+    """The limb that does it where none is named."""
     legs = LOCOMOTION | {"kick", "stomp", "tap_foot", "lunge", "kneel", "balance", "stand", "raise_leg", "lower_leg"}
     return "leg" if action in legs else "hand"
 

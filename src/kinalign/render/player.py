@@ -67,13 +67,15 @@ def write_player(
     KinalignError when the file cannot be written; a file that was there before stays whole.
     """
     if isinstance(motions, Motion):
-        page = _page([motions], title, [events or ()])
+        page = player_page([motions], title=title, events=[events or ()])
     else:
-        page = _page(list(motions), title, list(events) if events is not None else [()] * len(motions))
+        page = player_page(motions, title=title, events=events)
     return write_atomically(path, lambda temporary: temporary.write_bytes(page))
 
 
-def _page(motions: list[Motion], title: str | None, events: list[Any]) -> bytes:
+def player_page(motions: Sequence[Motion], *, title: str | None = None, events: Sequence[Any] | None = None) -> bytes:
+    """The page that `write_player` writes of several motions, in UTF-8."""
+    events = [()] * len(motions) if events is None else events
     if not motions:
         raise ConfigError("a player needs at least 1 motion; this list has 0")
     if len(events) != len(motions):
@@ -87,14 +89,31 @@ def _page(motions: list[Motion], title: str | None, events: list[Any]) -> bytes:
         captions = {motion.caption for motion in motions}
         title = captions.pop() if len(captions) == 1 else ""
     scene = {"title": title, "motions": [_record(motion, of) for motion, of in zip(motions, events)]}
-    assets = files("kinalign.render") / "assets"
-    page = Template((assets / "player.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(title or "Kinalign"),
-        css=(assets / "player.css").read_text(encoding="utf-8"),
-        scene=_json_for_html(scene),
-        script=(assets / "player.bundle.js").read_text(encoding="utf-8"),
-    )
+    page = fill_page("player", title=title or "Kinalign", scene=json_for_html(scene), script=asset("player.bundle.js"))
     return page.encode("utf-8", errors="replace")  # a lone surrogate in a caption is no reason to lose the page
+
+
+def player_shell() -> tuple[str, str]:
+    """What stands before and after the scene's JSON in a player: a page that holds many scenes needs it once."""
+    mark = "@@scene@@"
+    page = fill_page("player", title="Kinalign", scene=mark, script=asset("player.bundle.js"))
+    before, after = page.split(mark)
+    return before, after
+
+
+def fill_page(name: str, *, title: str, **parts: str) -> str:
+    """The page NAME.html of the assets with its title, its own style after the palette that all pages share, and parts.
+
+    Parts stand in the page as they are; the title is escaped.
+    """
+    css = asset("palette.css") + asset(f"{name}.css")
+    head = Template(asset("head.html")).substitute(title=html.escape(title), css=css)
+    return Template(asset(f"{name}.html")).substitute(head=head, **parts)
+
+
+def asset(name: str) -> str:
+    """The text of a file that the pages are made of."""
+    return (files("kinalign.render") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _record(motion: Motion, events: Sequence[PlayerEvent]) -> dict[str, Any]:
@@ -129,7 +148,7 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
 
 
-def _json_for_html(value: Any) -> str:
+def json_for_html(value: Any) -> str:
     """JSON in which no caption can end the script element: "<" and its like are written as escapes."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
 
 from kinalign.events.detect import body, going, limbs
 from kinalign.events.detect.detection import Detection
 from kinalign.events.detect.signals import Signals, measure
+from kinalign.events.detect.stretches import Stretch
 from kinalign.motion.motion import FPS, Motion
 
 __all__ = ["DETECTED", "Detection", "detect", "detect_all"]
@@ -35,10 +39,15 @@ PARTS_OF: dict[str, frozenset[str]] = {
         "kick raise_leg raise_knee wave punch throw rotate_arm put_down pick_up touch bend bow hop leap turn spin run "
         "twist clap lie_down sit get_up stand_up kneel dance".split()
     ),
-    "jumping_jack": frozenset("rotate_arm clap wave throw punch raise_leg kick walk run dance hop reach".split()),
+    "jumping_jack": frozenset(
+        "rotate_arm clap wave throw punch raise lower raise_leg kick walk run dance hop reach".split()
+    ),
     "lie_down": frozenset("put_down pick_up touch bend bow squat crouch kick raise_knee raise_leg walk dance".split()),
 }
 """Events that are seen as a part of another one and are then not reported beside it."""
+
+SWINGS = {"throw": 3, "punch": 6}
+"""A thrust of a hand that swings this often is a part of its wave; a hand that swings less sways around the thrust."""
 
 BATCH_FRAMES = 8_192
 """Frames that are computed at a time: few enough for a processor's cache, so many that single calls cost nothing."""
@@ -97,13 +106,39 @@ def _events(s: Signals) -> Iterator[Detection]:
 
 def _in_own_frames(motion: Motion, first: int, events: list[Detection]) -> list[Detection]:
     """Events of the row of all frames as those of their motion, without those that are part of others."""
-    wholes = [event for event in events if event.action in PARTS_OF]
+    wholes = [event for event in events if event.action in PARTS_OF or event.action in ("wave", *SWINGS)]
     kept = []
     for event in events:
-        middle = (event.start + event.end) // 2
-        if any(event.action in PARTS_OF[whole.action] and whole.start <= middle < whole.end for whole in wholes):
+        if any(_is_part(event, whole) for whole in wholes):
             continue
-        start = min(round((event.start - first) * motion.fps / FPS), len(motion) - 1)
-        end = min(max(round((event.end - first) * motion.fps / FPS), start + 1), len(motion))
-        kept.append(replace(event, start=start, end=end))
+        start, end = _in_frames_of(motion, event.start - first, event.end - first)
+        repeats = []
+        for repeat in event.repeats or _evenly(event):
+            repeat_start, repeat_end = _in_frames_of(motion, repeat.start - first, repeat.end - first)
+            repeats.append(repeat._replace(start=repeat_start, end=repeat_end))
+        kept.append(replace(event, start=start, end=end, repeats=tuple(repeats)))
     return sorted(kept, key=lambda event: (event.start, event.end, event.action))
+
+
+def _is_part(event: Detection, whole: Detection) -> bool:
+    middle = (event.start + event.end) // 2
+    if event.action in PARTS_OF.get(whole.action, ()):
+        return whole.start <= middle < whole.end
+    wave, thrust = (event, whole) if event.action == "wave" else (whole, event)
+    if wave.action != "wave" or thrust.action not in SWINGS or {wave.side, thrust.side} == {"left", "right"}:
+        return False
+    middle, more = (thrust.start + thrust.end) // 2, round(0.5 * FPS)
+    is_swing = (wave.count or 0) >= SWINGS[thrust.action]
+    return wave.start - more <= middle < wave.end + more and is_swing == (whole is wave)
+
+
+def _in_frames_of(motion: Motion, start: int, end: int) -> tuple[int, int]:
+    """Frames [start, end) at 20 fps as those of the motion; at least one."""
+    first = min(round(start * motion.fps / FPS), len(motion) - 1)
+    return first, min(max(round(end * motion.fps / FPS), first + 1), len(motion))
+
+
+def _evenly(event: Detection) -> list[Stretch]:
+    """Repetitions of an event that goes on without a break, as turns of an arm: all of one length."""
+    bounds = np.linspace(event.start, event.end, (event.count or 0) + 1).round().astype(int).tolist()
+    return [Stretch(start, end, 1.0, event.side) for start, end in pairwise(bounds)]

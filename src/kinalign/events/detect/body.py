@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,8 +53,8 @@ BEND_DEG, STRAIGHT_KNEE_DEG, BOW_DIP = 42.0, 45.0, 0.2
 TWIST_DEG = 40.0
 BOTH_LOW = 0.1
 """Legs between the heights of hands that both reach for the floor."""
-SPREAD_FEET, SPREAD_FEET_MORE = 0.3, 0.6
-"""Legs between the ankles of a body that stands, and of one whose feet are apart."""
+SPREAD_FEET, SPREAD_FEET_MORE, SPREAD_ARMS = 0.3, 0.6, 0.5
+"""Legs between the ankles of a body that stands, and of one whose feet are apart; arms of hands out to the sides."""
 
 
 def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
@@ -97,7 +98,16 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
         low_m = (1 - group.peak) * s.leg_at(group.start)
         reason = f"hips down to {low_m:.2f} m over the ankles and up again {times(group.repeats)}"
         confidence = DIP.confidence(group.peak)
-        yield Detection("squat", group.start, group.end, confidence, reason, direction="down", count=group.repeats)
+        yield Detection(
+            "squat",
+            group.start,
+            group.end,
+            confidence,
+            reason,
+            direction="down",
+            count=group.repeats,
+            repeats=group.each,
+        )
 
 
 def _rests(s: Signals) -> dict[str, BoolArray]:
@@ -129,7 +139,14 @@ def stoops(s: Signals) -> Iterator[Detection]:
             reason = f"trunk leans forward by {group.peak:.0f} degrees{legs} {times(group.repeats)}"
             confidence = STOOP.confidence(group.peak)
             yield Detection(
-                action, group.start, group.end, confidence, reason, direction="forward", count=group.repeats
+                action,
+                group.start,
+                group.end,
+                confidence,
+                reason,
+                direction="forward",
+                count=group.repeats,
+                repeats=group.each,
             )
 
 
@@ -145,7 +162,16 @@ def low_hands(s: Signals) -> Iterator[Detection]:
         confidence = LOW_HAND.confidence(group.peak)
         for action in ("put_down", "pick_up"):
             yield Detection(
-                action, group.start, group.end, confidence, reason, group.side, "down", group.repeats, part="hand"
+                action,
+                group.start,
+                group.end,
+                confidence,
+                reason,
+                group.side,
+                "down",
+                group.repeats,
+                part="hand",
+                repeats=group.each,
             )
     is_straight = s.knee_bend.min(axis=1) < STRAIGHT_KNEE_DEG + 15
     near = np.where((is_reaching & is_straight)[:, None], 1 - s.hand_to_foot, -1.0)
@@ -154,7 +180,16 @@ def low_hands(s: Signals) -> Iterator[Detection]:
         reason = f"{wrists(group.side)} {distance_m:.2f} m from a foot {times(group.repeats)}"
         confidence = HAND_TO_FOOT.confidence(group.peak)
         yield Detection(
-            "touch", group.start, group.end, confidence, reason, group.side, "down", group.repeats, part="foot"
+            "touch",
+            group.start,
+            group.end,
+            confidence,
+            reason,
+            group.side,
+            "down",
+            group.repeats,
+            part="foot",
+            repeats=group.each,
         )
 
 
@@ -165,7 +200,15 @@ def elbows_to_knees(s: Signals) -> Iterator[Detection]:
         reason = f"{group.side} elbow {distance_m:.2f} m from the other knee {times(group.repeats)}"
         confidence = ELBOW_TO_KNEE.confidence(group.peak)
         yield Detection(
-            "touch", group.start, group.end, confidence, reason, group.side, count=group.repeats, part="elbow"
+            "touch",
+            group.start,
+            group.end,
+            confidence,
+            reason,
+            group.side,
+            count=group.repeats,
+            part="elbow",
+            repeats=group.each,
         )
 
 
@@ -174,13 +217,16 @@ def twists(s: Signals) -> Iterator[Detection]:
     upright = np.where((s.speed < TRAVEL_SPEED) & (s.tilt < 60), np.abs(s.twist), 0.0)
     for stretch in stretches(s.frames, s.frames.mean(upright, 0.5), TWIST):
         twist = s.twist[stretch.frames]
-        count = len(turning_points(twist, TWIST_DEG)) - 1
-        if count < 2:
+        points = [stretch.start + point for point in turning_points(twist, TWIST_DEG)]
+        each = tuple(Stretch(start, end, TWIST_DEG) for start, end in pairwise(points))
+        if len(each) < 2:
             continue
         most_deg = float(np.abs(twist).max())
-        reason = f"shoulders turn to {most_deg:.0f} degrees from the hips, {count} times from side to side"
+        reason = f"shoulders turn to {most_deg:.0f} degrees from the hips, {len(each)} times from side to side"
         confidence = TWIST.confidence(stretch.peak)
-        yield Detection("twist", stretch.start, stretch.end, confidence, reason, "alternate", count=count)
+        yield Detection(
+            "twist", stretch.start, stretch.end, confidence, reason, "alternate", count=len(each), repeats=each
+        )
 
 
 def jumping_jacks(s: Signals) -> Iterator[Detection]:
@@ -190,14 +236,21 @@ def jumping_jacks(s: Signals) -> Iterator[Detection]:
     legs = (apart - SPREAD_FEET) / (SPREAD_FEET_MORE - SPREAD_FEET)
     for group in series(s.frames, stretches(s.frames, np.minimum(arms, legs), JUMPING_JACK)):
         start, end = s.frames.widened(group.start, group.end, 0.2)
-        if np.ptp(apart[start:end]) < SPREAD_FEET or (
-            group.repeats < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave
-        ):
+        if np.ptp(apart[start:end]) < SPREAD_FEET or s.hand[start:end, :, 2].min(axis=1).max() < SPREAD_ARMS:
+            continue  # who throws with both hands has them in front
+        if group.repeats < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave:
             continue
         apart_m = float(apart[start:end].max()) * s.leg_at(start)
         reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.repeats)}"
         yield Detection(
-            "jumping_jack", start, end, JUMPING_JACK.confidence(group.peak), reason, direction="up", count=group.repeats
+            "jumping_jack",
+            start,
+            end,
+            JUMPING_JACK.confidence(group.peak),
+            reason,
+            direction="up",
+            count=group.repeats,
+            repeats=group.each,
         )
 
 
@@ -215,4 +268,6 @@ def overturns(s: Signals) -> Iterator[Detection]:
             hands_m, feet_m = float(s.hand_height[group.frames].min()), float(s.lift[group.frames].max())
             hands_m, feet_m = hands_m * s.leg_at(start), feet_m * s.leg_at(start)
             reason = f"trunk {group.peak:.0f} degrees from upright, a hand {hands_m:.2f} m and feet {feet_m:.2f} m up"
-            yield Detection(action, start, end, OVERTURN.confidence(group.peak), reason, count=group.repeats)
+            yield Detection(
+                action, start, end, OVERTURN.confidence(group.peak), reason, count=group.repeats, repeats=group.each
+            )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kinalign.events.detect.stretches import Side
+from kinalign.events.detect.stretches import Side, Stretch
 
 
 @dataclass(frozen=True)
 class Detection:
-    """An event: frames [start, end) of the motion, `count` repetitions, `angle_deg` to the left where it turns.
+    """An event: frames [start, end) of the motion, `count` repetitions, degrees that it turns to the left.
 
     `action`, `side`, `direction` and `part` are those of an event program. `count` is None for what has no
     repetitions, as standing; of a walk and a run it is the number of steps. `confidence` is 0.5 where the rule is
-    just met and 1 where it is far exceeded; `reason` says by which numbers.
+    just met and 1 where it is far exceeded; `reason` says by which numbers. `repeats` are the repetitions one by one,
+    as many as `count`.
     """
 
     action: str
@@ -26,6 +27,7 @@ class Detection:
     count: int | None = None
     part: str = ""
     angle_deg: float | None = None
+    repeats: tuple[Stretch, ...] = ()
 
 
 def times(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -29,8 +30,13 @@ DANCE = Rule(0.5, 1.0, 2.0, min_s=2.5, gap_s=1.0)
 
 STEP_LENGTH, STEP_LIFT = 0.25, 0.1
 """Legs by which a foot passes the other in a step, and is lifted over the other when stepping in place."""
-JOG_STEPS_S, JOG_SPEED, JOG_KNEE_DEG, JOG_BOTH_DOWN = 2.25, 1.4, 10.0, 0.1
-"""Runs without flight: steps and legs a second, least bend of a knee, share of time with both feet down."""
+JOG_SPEED = 1.4
+"""Legs a second from which one may run without ever leaving the floor."""
+JOGS = ((2.3, 10.0, 0.0, 0.1), (2.3, 24.2, 78.0, 0.4), (2.15, 20.0, 82.0, 0.2))
+"""Such runs: more steps a second, a knee's least and greatest bend in degrees, less of the time with both feet down.
+
+With light feet, with knees that never get straight as an elderly person's, with high heels.
+"""
 IN_PLACE_SPEED = 0.5
 """Legs a second below which a run or a jump goes nowhere."""
 STILL_BODY, STILL_FOOT = 0.25, 0.8
@@ -42,12 +48,18 @@ ACROSS_DEG, BACK_DEG = 40.0, 130.0
 """Degrees from straight ahead beyond which a way leads sideways, and backward."""
 SAME_TIME_S = 0.15
 """Feet that leave or meet the floor within this time do so together."""
+BOTH_NEAR = 0.1
+"""Legs over the floor of both feet at most, where a high jump leaves or meets it with both."""
 FLYING_HIPS = 0.7
+CUT_FLIGHT = 0.12
+"""Legs over the floor of a foot at most where a motion begins or ends with a high jump: it just left, or is landing."""
 JUMP_RISE, LEAP_RISE = 0.03, 0.15
 """Legs: what rises less is no jump; a running stride that rises more is a leap."""
 LONG_FLIGHT_S = 0.3
 DANCE_HANDS, DANCE_FEET, DANCE_ASTRAY, DANCE_WINDOW_S = 0.9, 0.9, 0.3, 1.5
 """Arms, legs and legs a second of speed, the last one other than forward, over this time to either side."""
+DANCE_STRAIGHT = 0.9
+"""Share of the way that leads away from where it began, from which it is a walk backward or to a side."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ class Flight:
 
 
 def flights(s: Signals) -> list[Flight]:
-    """Every flight of which both ends are seen."""
+    """Every flight of which both ends are seen, or nearly."""
     here = np.arange(len(s.speed))[:, None]
     is_down = s.lift <= FLIGHT.leave
     last_down = np.maximum.accumulate(np.where(is_down, here, -1), axis=0)
@@ -80,18 +92,26 @@ def flights(s: Signals) -> list[Flight]:
     lower_foot = np.where(s.hips > FLYING_HIPS, s.lift.min(axis=1), 0.0)
     for start, end, _, _ in stretches(s.frames, lower_foot, FLIGHT):
         first, last = int(s.frames.first[start]), int(s.frames.last[start])
-        if start == first or end > last:
+        begins_cut, ends_cut = start == first, end > last
+        if (begins_cut and s.lift[start].min() > CUT_FLIGHT) or (ends_cut and s.lift[end - 1].min() > CUT_FLIGHT):
             continue  # nobody sees which feet it began or ended with
-        off, on = last_down[start - 1], next_down[end]
+        before, after = max(start - 1, first), min(end, last)
+        off, on = last_down[max(start - 1, 0)], next_down[after]
+        rise = float(s.hips[start:end].max() - min(s.hips[before], s.hips[after]))
+        # both feet were on the floor at about the same time, or in a high jump near it
+        near = BOTH_NEAR if rise > LEAP_RISE else 0.0
         off_together = off.min() >= first and abs(int(off[0] - off[1])) <= SAME_TIME_S * FPS
         on_together = on.max() <= last and abs(int(on[0] - on[1])) <= SAME_TIME_S * FPS
+        off_together = off_together or s.lift[before].max() < near
+        on_together = on_together or s.lift[after].max() < near
         foot_off, foot_on = int(off[1] > off[0]), int(on[1] < on[0])
         kind: Literal["both", "hop", "stride", "mixed"] = "stride"
         if off_together or on_together:
             kind = "both" if off_together and on_together else "mixed"
         elif foot_off == foot_on:
             kind = "hop"
-        rise = float(s.hips[start:end].max() - min(s.hips[start - 1], s.hips[end]))
+        if (begins_cut or ends_cut) and not (kind == "both" and rise > LEAP_RISE):
+            continue
         found.append(Flight(start, end, kind, SIDES[foot_on] if kind == "hop" else "", rise))
     return found
 
@@ -106,17 +126,17 @@ def gaits(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
             striding[flight.start : flight.end] = 1
     for stretch in stretches(s.frames, s.frames.mean(striding, 0.35), RUN):
         in_place = float(s.speed[stretch.frames].mean()) < IN_PLACE_SPEED
-        steps, first = _steps_in_place(s, stretch.frames) if in_place else _steps(s, stretch.frames)
-        if steps > 1:
+        steps = _steps_in_place(s, stretch.frames) if in_place else _steps(s, stretch.frames)
+        if len(steps) > 1:
             is_running[stretch.frames] = True
             direction = "in_place" if in_place else _way(s, stretch.frames)
-            found += _going(s, "run", stretch, RUN.confidence(stretch.peak), steps, first, direction)
+            found += _going(s, "run", stretch, RUN.confidence(stretch.peak), steps, direction)
     for stretch in stretches(s.frames, np.where(is_running, 0.0, s.speed), WALK):
-        steps, first = _steps(s, stretch.frames)
-        is_jog = _is_jog(s, stretch, steps)
+        steps = _steps(s, stretch.frames)
+        is_jog = _is_jog(s, steps)
         is_running[stretch.frames] |= is_jog
         action, confidence = ("run", 0.7) if is_jog else ("walk", WALK.confidence(stretch.peak))
-        found += _going(s, action, stretch, confidence, steps, first, _way(s, stretch.frames))
+        found += _going(s, action, stretch, confidence, steps, _way(s, stretch.frames))
     for stretch in stretches(s.frames, np.where(is_running, s.speed, 0.0), DASH):
         reason = f"runs at {stretch.peak * s.leg_at(stretch.start):.1f} m/s"
         confidence, direction = DASH.confidence(stretch.peak), _way(s, stretch.frames)
@@ -125,47 +145,59 @@ def gaits(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:
 
 
 def _going(
-    s: Signals, action: str, stretch: Stretch, confidence: float, steps: int, first: Side, direction: str
+    s: Signals, action: str, stretch: Stretch, confidence: float, steps: tuple[Stretch, ...], direction: str
 ) -> Iterator[Detection]:
     """The steps, and from two steps on the walk or run that they make."""
     start, end = stretch.start, stretch.end
     speed = float(s.speed[stretch.frames].mean()) * s.leg_at(start)
     metres = speed * (end - start) / FPS
     way = direction.replace("_", " ")
-    reason = f"{steps} {'step' if steps == 1 else 'steps'}, {first} foot first, {metres:.1f} m {way} at {speed:.1f} m/s"
-    if steps == 1:
-        yield Detection("step", start, end, 0.6, reason, first, direction, 1, part="foot")
-    elif steps > 1:
-        yield Detection("step", start, end, 0.9, reason, "alternate", direction, steps, part="foot")
-        yield Detection(action, start, end, confidence, reason, "", direction, steps)
+    if not steps:
+        return
+    count, first = len(steps), steps[0].side
+    told = f"{count} {'step' if count == 1 else 'steps'}, {first} foot first"
+    reason = f"{told}, {metres:.1f} m {way} at {speed:.1f} m/s"
+    side: Side = "alternate" if count > 1 else first
+    sure = 0.9 if count > 1 else 0.6
+    yield Detection("step", start, end, sure, reason, side, direction, count, part="foot", repeats=steps)
+    if count > 1:
+        turned = float(s.course[end - 1] - s.course[start])
+        yield Detection(action, start, end, confidence, reason, "", direction, count, angle_deg=turned, repeats=steps)
 
 
-def _is_jog(s: Signals, stretch: Stretch, steps: int) -> bool:
-    """Whether somebody runs without leaving the floor: quick steps, bent knees, hardly ever both feet down."""
-    return (
-        steps * FPS > JOG_STEPS_S * (stretch.end - stretch.start)
-        and float(s.speed[stretch.frames].mean()) > JOG_SPEED
-        and float(np.quantile(s.knee_bend[stretch.frames], 0.05)) > JOG_KNEE_DEG
-        and float((s.lift[stretch.frames].max(axis=1) < FLIGHT.leave).mean()) < JOG_BOTH_DOWN
-    )
+def _is_jog(s: Signals, steps: tuple[Stretch, ...]) -> bool:
+    """Whether somebody runs without leaving the floor."""
+    if len(steps) < 2:
+        return False
+    frames = slice(steps[0].start, steps[-1].end + 1)
+    if float(s.speed[frames].mean()) < JOG_SPEED:
+        return False
+    pace = len(steps) * FPS / (steps[-1].end - steps[0].start)
+    least, most = np.quantile(s.knee_bend[frames], 0.05), np.quantile(s.knee_bend[frames].max(axis=1), 0.9)
+    both_down = (s.lift[frames].max(axis=1) < FLIGHT.leave).mean()
+    return any(pace > jog[0] and least > jog[1] and most > jog[2] and both_down < jog[3] for jog in JOGS)
 
 
-def _steps(s: Signals, frames: slice) -> tuple[int, Side]:
-    """Steps of feet that pass each other on their way, or part and close to the side; the foot that makes the first."""
+def _steps(s: Signals, frames: slice) -> tuple[Stretch, ...]:
+    """Steps of feet that pass each other on their way, or part and close to the side."""
     way = s.velocity[frames].mean(axis=0)
     axis = int(abs(way[1]) > abs(way[0]))
     stride = s.stride[frames, axis] * np.sign(way[axis])
     points = turning_points(stride, STEP_LENGTH)
-    if len(points) < 2:
-        return 0, ""
-    return len(points) - 1, SIDES[int(stride[points[1]] < stride[points[0]])]
+    return tuple(
+        Stretch(frames.start + start, frames.start + end, STEP_LENGTH, SIDES[int(stride[end] < stride[start])])
+        for start, end in pairwise(points)
+    )
 
 
-def _steps_in_place(s: Signals, frames: slice) -> tuple[int, Side]:
+def _steps_in_place(s: Signals, frames: slice) -> tuple[Stretch, ...]:
     """Steps of feet that are lifted in turn."""
     lead = s.lift[frames, 0] - s.lift[frames, 1]
     points = [point for point in turning_points(lead, STEP_LIFT) if abs(lead[point]) > STEP_LIFT / 2]
-    return len(points), SIDES[int(lead[points[0]] < 0)] if points else ""
+    return tuple(
+        Stretch(frames.start + point, frames.start + point + 1, STEP_LIFT, SIDES[int(lead[point] < 0)])
+        for point in points
+    )
 
 
 def _way(s: Signals, frames: slice) -> str:
@@ -230,7 +262,9 @@ def jumps(s: Signals, flown: list[Flight], is_running: BoolArray) -> Iterator[De
             rise_m = group.peak * s.leg_at(start)
             reason = f"both feet off the floor {times(group.repeats)}, hips up by {rise_m:.2f} m, {direction}"
             confidence = FLIGHT.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, direction, group.repeats)
+            yield Detection(
+                action, start, end, confidence, reason, group.side, direction, group.repeats, repeats=group.each
+            )
 
 
 def dances(s: Signals) -> Iterator[Detection]:
@@ -242,6 +276,9 @@ def dances(s: Signals) -> Iterator[Detection]:
     for stretch in stretches(s.frames, np.minimum(np.minimum(hands, feet), astray), DANCE):
         hand_m = float(s.hand_speed[stretch.frames].mean()) * s.arm_at(stretch.start)
         foot_m = float(s.foot_speed[stretch.frames].mean()) * s.leg_at(stretch.start)
+        way = s.speed[stretch.frames] * np.exp(1j * np.radians(s.course[stretch.frames]))
+        if abs(way.sum()) > DANCE_STRAIGHT * np.abs(way).sum():
+            continue
         seconds = (stretch.end - stretch.start) / FPS
         reason = f"hands at {hand_m:.1f} m/s and feet at {foot_m:.1f} m/s for {seconds:.1f} s, here and there"
         yield Detection("dance", stretch.start, stretch.end, DANCE.confidence(stretch.peak), reason)

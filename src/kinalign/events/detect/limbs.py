@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,12 +27,12 @@ KICK = Rule(25.0, 40.0, 80.0, min_s=0.1)
 RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
 # height of the wrist over the shoulder, arms
 RAISE = Rule(-0.15, 0.19, 0.7, min_s=0.2, gap_s=0.1)
-# height of the wrist over the head, arms
-REACH = Rule(-0.3, -0.14, 0.4, min_s=0.5)
+# height of the wrist over the shoulder, arms
+REACH = Rule(-0.1, 0.0, 0.6, min_s=0.2, gap_s=0.1)
 # height of the wrist over the elbow, arms
 WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
 # growth of the distance of wrist and shoulder, arms a second
-THRUST = Rule(0.4, 1.2, 4.0)
+THRUST = Rule(0.4, 0.9, 4.0)
 # CLAP_SPAN - distance of the hands on average over 0.8 s, arms
 CLAP = Rule(0.0, 0.1, 0.5, min_s=0.4, gap_s=0.2)
 # degrees a second of the line from shoulder to wrist, seen from the side or from the front
@@ -45,17 +46,25 @@ BENT_KNEE_DEG = 55.0
 BESIDE_SHOULDER, FOREARM_UP = -0.2, 0.2
 HANGING_HAND, RAISE_S = -0.35, 2.0
 """Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
-STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED = 0.8, 0.75, 0.7, 3.0
-"""Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand."""
-OVER_SHOULDER, THROW_FROM, THROW_SPEED = 0.35, -0.1, 1.8
-"""Arms over the shoulder where a throw ends and where it begins; arms a second of the hand."""
+STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED, FIST_GROWTH = 0.8, 0.75, 0.7, 3.0, 1.2
+"""Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand and by
+which the reach grows."""
+OVER_SHOULDER, THROW_FROM, THROW_SPEED, THROW_BENT = 0.35, -0.1, 1.8, 0.82
+"""Arms over the shoulder where a throw ends and where it begins, arms a second of the hand, arms of reach before."""
+AFTER_THROW, AFTER_THROW_S = 0.5, 1.2
+"""Arms that a hand comes down within this time after a throw; who raises a hand or waves stays up."""
 BACK, BACK_S = 0.15, 0.6
 """Arms that a fist is drawn back within this time; who reaches out stays there."""
-WAVE_WIDTH, WAVE_REVERSALS, WAVE_TURN_DEG_S = 0.06, 4, 25.0
-"""Arms by which a waving hand swings, how often it turns back at least, how fast the hips may turn (fighters' do)."""
+REACH_OUT, REACH_SPEED = 0.5, 1.2
+"""Arms of a hand before or over its shoulder, and arms a second below which it has arrived."""
+WAVES = ((0.06, 4), (0.03, 6))
+"""Arms by which a waving hand swings, and how often it turns back at least: a wave of the wrist alone takes longer."""
+WAVE_TURN_DEG_S = 25.0
+"""How fast the hips may turn on average in a wave; fighters' do."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
 """Arms that hands part between claps, their distance in a clap and on average, and the time from one to the next."""
-ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS = 260.0, 0.35
+ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS, CIRCLES_S = 260.0, 0.35, 0.5
+"""Degrees of a circle, arms of its radius as it is seen from the side, and the time from one circle to the next."""
 
 
 def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
@@ -86,7 +95,9 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
                 f"foot at {metres:.1f} m/s, {times(group.repeats)}"
             )
             confidence = KICK.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, way, group.repeats, part="leg")
+            yield Detection(
+                action, start, end, confidence, reason, group.side, way, group.repeats, part="leg", repeats=group.each
+            )
 
 
 def _length(s: Signals, stretch: Stretch, column: int) -> float:
@@ -107,7 +118,18 @@ def knees(s: Signals) -> Iterator[Detection]:
         whose = f"{group.side} thigh" if group.side in SIDES else "thighs in turn"
         reason = f"{whose} {group.peak:.0f} degrees from straight down {times(group.repeats)}"
         confidence = RAISE_KNEE.confidence(group.peak)
-        yield Detection("raise_knee", start, end, confidence, reason, group.side, "up", group.repeats, part="knee")
+        yield Detection(
+            "raise_knee",
+            start,
+            end,
+            confidence,
+            reason,
+            group.side,
+            "up",
+            group.repeats,
+            part="knee",
+            repeats=group.each,
+        )
 
 
 def raised_hands(s: Signals) -> Iterator[Detection]:
@@ -141,38 +163,73 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
             yield Detection(
                 action, stretch.start, stretch.end, confidence, reason, stretch.side, direction, 1, part="hand"
             )
-    over_head = np.where(is_up & (s.reach > STRAIGHT_ARM), s.hand_over_head, -2.0)
-    for stretch in together(of_both_sides(s.frames, over_head, REACH)):
-        reason = f"{wrists(stretch.side)} {stretch.peak * s.arm_at(stretch.start):.2f} m above the head"
+    is_out = (s.reach > STRAIGHT_ARM) & (np.maximum(s.hand[:, :, 0], s.hand[:, :, 1]) > REACH_OUT)
+    rests = (s.hand_speed < REACH_SPEED) & (s.speed < 1.5 * WALK_SPEED)[:, None]
+    reached = of_both_sides(s.frames, np.where(is_up & is_out & rests, s.hand[:, :, 1], -2.0), REACH)
+    came = [stretch for stretch in reached if _lowest_before(s, stretch) < HANGING_HAND]
+    for stretch in together(came):
+        if stretch.side == "both" and stretch.peak < OVER_SHOULDER:
+            continue  # arms that are held out in front keep the balance, as in a squat
+        height_m = stretch.peak * s.arm_at(stretch.start)
+        where = "above" if height_m > 0 else "below"
+        reason = f"{wrists(stretch.side)} stretched out, {abs(height_m):.2f} m {where} the shoulder"
         confidence = REACH.confidence(stretch.peak)
         yield Detection("reach", stretch.start, stretch.end, confidence, reason, stretch.side, "up", 1, part="hand")
+
+
+def _lowest_before(s: Signals, stretch: Stretch) -> float:
+    """Height over the shoulder of the lowest place of a hand in the time before, arms."""
+    start, _ = s.frames.widened(stretch.start, stretch.end, RAISE_S)
+    return float(s.hand[start : stretch.start + 1, SIDES.index(stretch.side), 1].min())
 
 
 def waves(s: Signals) -> Iterator[Detection]:
     """Raised forearms that swing to and fro; the count is that of swings there and back."""
     is_up = (s.tilt < 60) & (s.hips > 0.5) & (s.speed < 2 * WALK_SPEED)
     found = []
+    swings: dict[Stretch, tuple[Stretch, ...]] = {}
     for column, side in enumerate(SIDES):
         raised = np.where(is_up & (s.hand[:, column, 1] > -0.4), s.forearm[:, column, 1], -1.0)
         for stretch in stretches(s.frames, raised, WAVE, side):
-            # across the body or to the front, whichever the hand swings more often
-            points = max(
-                (turning_points(s.forearm[stretch.frames, column, axis], WAVE_WIDTH) for axis in (2, 0)), key=len
-            )
-            reversals = len(points) - 2
-            if reversals < WAVE_REVERSALS:
+            for width, least in WAVES:
+                # across the body or to the front, whichever the hand swings more often
+                points = max(
+                    (turning_points(s.forearm[stretch.frames, column, axis], width) for axis in (2, 0)), key=len
+                )
+                if len(points) - 2 >= least:
+                    break
+            else:
                 continue
+            reversals = len(points) - 2
             start, end = stretch.start + points[0], stretch.start + points[-1] + 1
             if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
-                found.append(Stretch(start, end, reversals, side))
+                wave = Stretch(start, end, reversals, side)
+                found.append(wave)
+                swings[wave] = tuple(
+                    Stretch(stretch.start + there, stretch.start + back, 1.0, side)
+                    for there, back in zip(points[1::2], points[3::2])
+                )
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
         where = "above" if over_m > 0 else "below"
         reversals = int(stretch.peak)
         reason = f"{wrists(stretch.side)} {abs(over_m):.2f} m {where} the head, {reversals} lateral reversals"
-        confidence = round(min(0.5 + 0.1 * (reversals - WAVE_REVERSALS + 1), 1.0), 2)
-        count = reversals // 2
-        yield Detection("wave", stretch.start, stretch.end, confidence, reason, stretch.side, "", count, part="hand")
+        confidence = round(min(0.5 + 0.1 * (reversals - WAVES[0][1] + 1), 1.0), 2)
+        # of both hands the one that swings less often
+        own = min((one for one in found if stretch.start <= one.start < stretch.end), key=lambda one: one.peak)
+        each = tuple(swing._replace(side=stretch.side) for swing in swings[own])
+        yield Detection(
+            "wave",
+            stretch.start,
+            stretch.end,
+            confidence,
+            reason,
+            stretch.side,
+            "",
+            len(each),
+            part="hand",
+            repeats=each,
+        )
 
 
 def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
@@ -186,10 +243,14 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         forward, up, out = s.hand[end, column].tolist()
         speed = float(s.hand_speed[start : end + 1, column].max())
         after = min(end + round(BACK_S * FPS), int(s.frames.last[start]))
-        if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > BENT_ARM or forward < 0:
+        if s.reach[end, column] < STRAIGHT_ARM or s.reach[start, column] > THROW_BENT or forward < 0:
             continue
-        if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED:
+        down = min(end + round(AFTER_THROW_S * FPS), int(s.frames.last[start]))
+        comes_down = up - float(s.hand[end : down + 1, column, 1].min()) > AFTER_THROW
+        if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED and comes_down:
             found["throw"].append(stretch)
+        if s.reach[start, column] > BENT_ARM or stretch.peak < FIST_GROWTH:
+            continue
         is_back = s.reach[end, column] - s.reach[after, column] > BACK
         if -0.6 < up <= OVER_SHOULDER and np.hypot(forward, out) > LEVEL_ARM and speed > FIST_SPEED and is_back:
             found["punch"].append(stretch)
@@ -198,7 +259,18 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             start, end = s.frames.widened(group.start, group.end, 0.15)
             reason = f"{wrists(group.side)} thrust out at {group.peak * s.arm_at(start):.1f} m/s {times(group.repeats)}"
             confidence = THRUST.confidence(group.peak)
-            yield Detection(action, start, end, confidence, reason, group.side, "forward", group.repeats, part="hand")
+            yield Detection(
+                action,
+                start,
+                end,
+                confidence,
+                reason,
+                group.side,
+                "forward",
+                group.repeats,
+                part="hand",
+                repeats=group.each,
+            )
 
 
 def claps(s: Signals) -> Iterator[Detection]:
@@ -219,7 +291,9 @@ def claps(s: Signals) -> Iterator[Detection]:
             start, end = s.frames.widened(group.start, group.end, 0.1)
             reason = f"wrists meet to {-group.peak * s.arm_at(start):.2f} m {times(group.repeats)}"
             confidence = round(min(0.4 + 0.1 * group.repeats, 1.0), 2)
-            yield Detection("clap", start, end, confidence, reason, "both", count=group.repeats, part="hand")
+            yield Detection(
+                "clap", start, end, confidence, reason, "both", count=group.repeats, part="hand", repeats=group.each
+            )
 
 
 def _lows(values: Array, points: list[int]) -> list[int]:
@@ -238,10 +312,27 @@ def arm_circles(s: Signals) -> Iterator[Detection]:
     for sign, direction in ((1.0, "backward"), (-1.0, "forward")):
         found = []
         for start, end, _, side in of_both_sides(s.frames, sign * step * FPS, ROTATE_ARM):
-            degrees = abs(float(step[start:end, SIDES.index(side)].sum()))
-            if degrees >= ARM_CIRCLE_DEG:
-                found.append(Stretch(start, end, degrees, side))
-        for start, end, degrees, side in together(found):
-            reason = f"{wrists(side)} go round the shoulder by {degrees:.0f} degrees {direction}"
-            count, confidence = round(degrees / 360), round(min(0.5 + degrees / 1440, 1.0), 2)
-            yield Detection("rotate_arm", start, end, confidence, reason, side, direction, count, part="arm")
+            turned = np.abs(np.cumsum(step[start:end, SIDES.index(side)]))
+            if turned[-1] < ARM_CIRCLE_DEG:
+                continue
+            # circles one by one, so that those of both arms find each other
+            circles = max(round(turned[-1] / 360), 1)
+            bounds = [start + int(at) for at in np.searchsorted(turned, turned[-1] * np.arange(circles) / circles)]
+            degrees = float(turned[-1]) / circles
+            found += [Stretch(one, next_one, degrees, side) for one, next_one in pairwise([*bounds, end])]
+        for group in series(s.frames, together(found), CIRCLES_S):
+            degrees = sum(circle.peak for circle in group.each)
+            reason = f"{wrists(group.side)} go round the shoulder by {degrees:.0f} degrees {direction}"
+            confidence = round(min(0.5 + degrees / 1440, 1.0), 2)
+            yield Detection(
+                "rotate_arm",
+                group.start,
+                group.end,
+                confidence,
+                reason,
+                group.side,
+                direction,
+                group.repeats,
+                part="arm",
+                repeats=group.each,
+            )

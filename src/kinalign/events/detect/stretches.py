@@ -49,17 +49,21 @@ class Stretch(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Repetitions of one event: frames [start, end) of all, the greatest peak, the side and how many there are."""
+    """Repetitions of one event: frames [start, end) of all, the greatest peak, the side, and each of them."""
 
     start: int
     end: int
     peak: float
     side: Side
-    repeats: int
+    each: tuple[Stretch, ...]
 
     @property
     def frames(self) -> slice:
         return slice(self.start, self.end)
+
+    @property
+    def repeats(self) -> int:
+        return len(self.each)
 
 
 def stretches(frames: Frames, signal: Array, rule: Rule, side: Side = "") -> list[Stretch]:
@@ -104,13 +108,14 @@ def together(found: Iterable[Stretch]) -> list[Stretch]:
 def series(frames: Frames, found: Iterable[Stretch], gap_s: float = SERIES_S) -> list[Series]:
     """Stretches that follow each other within `gap_s`, as one event each: one side's, both sides', or in turn."""
     merged: list[Series] = []
-    for start, end, peak, side in sorted(found):
+    for stretch in sorted(found):
+        start, end, peak, side = stretch
         last = merged[-1] if merged else None
         if last is not None and start - last.end <= gap_s * FPS and frames.motion[start] == frames.motion[last.start]:
             sides: Side = side if side == last.side else "both" if "both" in (side, last.side) else "alternate"
-            merged[-1] = Series(last.start, max(end, last.end), max(peak, last.peak), sides, last.repeats + 1)
+            merged[-1] = Series(last.start, max(end, last.end), max(peak, last.peak), sides, (*last.each, stretch))
         else:
-            merged.append(Series(start, end, peak, side, 1))
+            merged.append(Series(start, end, peak, side, (stretch,)))
     return merged
 
 

@@ -1,0 +1,36 @@
+"""Judges by name: kinematic, embedding, lvlm:MODEL, human:LABELS, or your own. Only the one asked for is loaded."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from kinalign.errors import ConfigError
+from kinalign.judge.verdict import Judge
+
+# Who makes a judge, by its name: the embedding judge's encoder lives a floor up, where only its name is known.
+JUDGES = {
+    "kinematic": "kinalign.judge.kinematic:KinematicJudge",
+    "human": "kinalign.judge.human:HumanJudge",
+    "embedding": "kinalign.evaluation.judging:embedding_judge",
+    "lvlm": "kinalign.judge.lvlm:LVLMJudge",
+}
+
+
+def judge_named(name: str, **settings: Any) -> Judge:
+    """The judge of a name of JUDGES, or of your own as MODULE:CLASS; the settings are its keyword arguments.
+
+    What follows the colon of a known name is its first argument: `judge_named("lvlm:gpt-4o", votes=3)` is
+    `LVLMJudge("gpt-4o", votes=3)`. Raises ConfigError for an unknown name and for a module that lacks the class.
+    """
+    known, colon, argument = name.partition(":")
+    place = JUDGES.get(known, name if colon else "")
+    if not place:
+        raise ConfigError(f"judge {name!r} is unknown; use one of {', '.join(JUDGES)}, or MODULE:CLASS (--judge)")
+    module, _, maker = place.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), maker)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"judge {name!r} cannot be loaded from {module} ({error}) (--judge)") from error
+    judge: Judge = make(*([argument] if argument and known in JUDGES else []), **settings)
+    return judge

@@ -1,0 +1,1 @@
+"""Preference data: prompts, candidate motions, verdicts, and pairs of which one is better."""
