@@ -50,6 +50,8 @@ FIRST_WAIT_S = 1.0
 """Before the second attempt, where the server does not say how long to wait; twice as long before each further one."""
 LONGEST_WAIT_S = 300.0
 """A server that asks for a longer wait than this gets no further attempt."""
+LOW_DETAIL_PX = 512
+"""Side of a picture that OpenAI's models see in full at low detail; larger ones would be shrunk to it."""
 BYTES_PER_TOKEN = 4
 """Of English text, about; a token has one byte at least, which is what budgets reckon with."""
 TOKENS_PER_PART = 8
@@ -76,8 +78,6 @@ class ChatSettings:
     """Price of a million output tokens in US dollars."""
     tokens_per_picture: int | None = None
     """What one picture counts, by your provider's formula; needed for estimates and budgets."""
-    detail: Literal["low", "high", "auto"] = "low"
-    """How closely the model looks at pictures, where the server knows of it."""
     temperature: float | None = None
     """Sampling temperature; the server's own where it is left out, which some models insist on."""
     max_tokens: int = 1500
@@ -336,7 +336,6 @@ class ChatClient:
                     for message in request.messages
                 ],
                 "form": request.form.model_json_schema(),
-                "detail": settings.detail,
                 "temperature": settings.temperature,
                 "max_tokens": settings.max_tokens,
                 "vote": request.vote,
@@ -510,7 +509,7 @@ class ChatClient:
                 "content": [
                     {"type": "text", "text": part}
                     if isinstance(part, str)
-                    else {"type": "image_url", "image_url": {"url": _data_url(part), "detail": self.settings.detail}}
+                    else {"type": "image_url", "image_url": {"url": _data_url(part), "detail": _detail(part)}}
                     for part in message.parts
                 ],
             }
@@ -629,6 +628,11 @@ def _data_url(picture: Picture) -> str:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _detail(picture: Picture) -> str:
+    """The cheapest look that loses nothing, for servers that know of it."""
+    return "low" if max(picture.shape[:2]) <= LOW_DETAIL_PX else "high"
 
 
 def _name_of(request: Request[T]) -> str:
