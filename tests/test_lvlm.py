@@ -446,7 +446,7 @@ def test_what_changes_the_answer_is_another_question(settings: LVLMSettings, cha
     with FakeEndpoint() as endpoint:
         settings = replace(settings, base_url=endpoint.url)
         LVLMJudge(settings)(WAVE, waving(41))
-        LVLMJudge(settings, **changes)(WAVE, waving(41))
+        LVLMJudge(replace(settings, **changes))(WAVE, waving(41))
     assert len(endpoint.answered) == 2
 
 
