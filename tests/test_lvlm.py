@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 from fake_endpoint import FakeEndpoint, parts_of, see
 
-from kinalign.errors import BudgetError, ConfigError, EndpointError, ProgramError, PromptError
+from kinalign.errors import BudgetError, ConfigError, EndpointError, KinalignError, ProgramError, PromptError
 from kinalign.events.program import Event, EventProgram
 from kinalign.judge import client
 from kinalign.judge.client import KEY_VARIABLE, ChatClient, Message
 from kinalign.judge.forms import ToldProgram
 from kinalign.judge.llm_parse import parse_with
 from kinalign.judge.lvlm import LVLMJudge, LVLMSettings
+from kinalign.judge.recordings import Recordings
 from kinalign.judge.verdict import Case, Invalid, Verdict
 from kinalign.motion.motion import Motion
 from kinalign.motion.synthetic import standing, walking, waving
@@ -368,6 +369,18 @@ def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on(settings: LVLMSetti
     assert judge.bill.num_paid == 10 - first and judge.bill.num_recorded == first
 
 
+def test_a_call_without_an_answer_yet_counts_with_the_most_it_can_cost(tmp_path: Path) -> None:
+    ours, another_program = Recordings(tmp_path), Recordings(tmp_path)
+    call = ours.open_call(0.6, budget_usd=1.0)
+    for recordings in (ours, another_program):
+        with pytest.raises(BudgetError, match=r"\$0.6000 of it for calls without an answer yet"):
+            recordings.open_call(0.6, budget_usd=1.0)
+    ours.close_call(call, 0.1)
+    another_program.open_call(0.6, budget_usd=1.0)
+    with pytest.raises(BudgetError):
+        ours.open_call(0.6, budget_usd=1.0)
+
+
 def test_the_bill_is_what_the_server_charged(settings: LVLMSettings) -> None:
     with FakeEndpoint() as endpoint:
         judge = LVLMJudge(settings, base_url=endpoint.url, **PRICES, votes=2)
@@ -474,6 +487,16 @@ def test_a_ledger_that_was_cut_short_is_gone_on_with(settings: LVLMSettings) -> 
         LVLMJudge(settings).judge_all(cases_of(3))
     spent = sum(json.loads(line).get("usd", 0) for line in ledger.read_text().splitlines() if line.endswith("}"))
     assert spent == pytest.approx((endpoint.input_tokens * 2.5 + endpoint.output_tokens * 10) / 1e6)
+
+
+def test_a_folder_that_cannot_be_written_ends_the_run_with_one_error(settings: LVLMSettings) -> None:
+    settings.cache.mkdir()
+    (settings.cache / "answers").write_text("in the way", encoding="utf-8")
+    with FakeEndpoint(delay_s=0.05) as endpoint:
+        judge = LVLMJudge(settings, base_url=endpoint.url, **PRICES, budget_usd=0.02, concurrency=4)
+        with pytest.raises(KinalignError, match="cannot write"):
+            judge.judge_all(cases_of(10))
+    assert len(endpoint.answered) <= 4
 
 
 def test_the_key_is_nowhere(

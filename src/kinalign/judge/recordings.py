@@ -79,12 +79,6 @@ class Recordings:
                 write_json(path, names | {asked: served})
             return names.get(asked, served)
 
-    def spent_usd(self) -> float:
-        """What all calls so far have cost, those that were left open at the most that they can have cost."""
-        with _alone(self.folder, LEDGER):
-            self._read_ledger()
-            return self._settled_usd + sum(self._open_usd.values())
-
     def open_call(self, at_most_usd: float, *, budget_usd: float | None) -> str:
         """Enter a call that is to go out and return its number; raises BudgetError where it could exceed the budget."""
         with _alone(self.folder, LEDGER):
