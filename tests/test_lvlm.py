@@ -493,7 +493,7 @@ def test_a_folder_that_cannot_be_written_ends_the_run_with_one_error(settings: L
     settings.cache.mkdir()
     (settings.cache / "answers").write_text("in the way", encoding="utf-8")
     with FakeEndpoint(delay_s=0.05) as endpoint:
-        judge = LVLMJudge(settings, base_url=endpoint.url, **PRICES, budget_usd=0.02, concurrency=4)
+        judge = LVLMJudge(settings, base_url=endpoint.url, **PRICES, budget_usd=0.03, concurrency=4)
         with pytest.raises(KinalignError, match="cannot write"):
             judge.judge_all(cases_of(10))
     assert len(endpoint.answered) <= 4
