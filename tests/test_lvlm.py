@@ -614,7 +614,7 @@ def test_what_it_costs_is_shown_before_and_after(settings: LVLMSettings, capfd: 
 def test_a_budget_for_pictures_needs_what_they_count(settings: LVLMSettings) -> None:
     with FakeEndpoint() as endpoint:
         judge = LVLMJudge(settings, base_url=endpoint.url, budget_usd=1.0, input_usd=1.0, output_usd=1.0)
-        with pytest.raises(ConfigError, match="--tokens-per-picture"):
+        with pytest.raises(ConfigError, match=r"\(tokens_per_picture\)"):
             judge(WAVE, waving(41))
     assert not endpoint.requests
 

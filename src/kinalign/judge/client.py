@@ -107,11 +107,11 @@ class ChatSettings:
                     "http://localhost:8000/v1"
                 )
         if not self.model.strip():
-            raise ConfigError("model is empty; give the name by which the server knows it (--model)")
+            raise ConfigError("model is empty; give the name by which the server knows it")
         if self.budget_usd is not None and (self.input_usd is None or self.output_usd is None):
             raise ConfigError(
                 f"budget_usd={self.budget_usd} cannot be kept without prices; give those of your provider for a "
-                "million tokens (--input-usd, --output-usd; 0 for a server of your own)"
+                "million tokens (input_usd, output_usd; 0 for a server of your own)"
             )
 
 
@@ -159,7 +159,7 @@ class Estimate:
     def __str__(self) -> str:
         what = f"{self.num_calls} calls, {self.num_pictures} pictures, about {self.text_tokens} tokens of text"
         if self.input_usd is None or self.at_most_usd is None:
-            return f"{what}; cost unknown (--input-usd, --output-usd and --tokens-per-picture tell it)"
+            return f"{what}; cost unknown (input_usd, output_usd and tokens_per_picture tell it)"
         return (
             f"{what}: about ${self.input_usd:.4f} and the answers, ${self.at_most_usd:.4f} at most; what is recorded "
             "costs nothing"
@@ -181,7 +181,7 @@ class Bill:
     has_prices: bool = True
 
     def __str__(self) -> str:
-        cost = f"${self.usd:.4f}" if self.has_prices else "cost unknown (--input-usd and --output-usd tell it)"
+        cost = f"${self.usd:.4f}" if self.has_prices else "cost unknown (input_usd and output_usd tell it)"
         lost = f", {self.num_lost} lost on the way that may have been charged" if self.num_lost else ""
         return (
             f"{self.num_paid} answers paid, {self.num_recorded} from recordings, {self.num_retried} calls "
@@ -237,8 +237,8 @@ class ChatClient:
         if not settings.replay:
             if not self._key and settings.base_url is None and not os.environ.get("OPENAI_BASE_URL"):
                 raise ConfigError(
-                    f"the environment has no {KEY_VARIABLE}; set it, name a server that needs none (--base-url), or "
-                    "use recorded answers only (--replay)"
+                    f"the environment has no {KEY_VARIABLE}; set it, name a server that needs none (base_url), or "
+                    "use recorded answers only (replay)"
                 )
             # a server of one's own wants none, but the package wants a word
             self._openai = openai.OpenAI(api_key=self._key or "none", base_url=settings.base_url, max_retries=0)
@@ -310,7 +310,7 @@ class ChatClient:
             if self.settings.replay:
                 raise EndpointError(
                     f"{self.settings.cache} holds no answer of {self.settings.model} to {_name_of(request)} (answer "
-                    f"{key[:12]}); run without --replay to ask for it"
+                    f"{key[:12]}); run without replay to ask for it"
                 )
             with self._recordings.alone_with(key):
                 record = self._recordings.find(key)  # somebody else may have asked just now
@@ -325,7 +325,7 @@ class ChatClient:
         if is_new and record["model"] != served:
             raise EndpointError(
                 f"{self._where} answered as model {served!r} before and as {record['model']!r} now; answers of two "
-                f"models cannot be compared: name one that stays (--model), or begin anew in another folder (--cache)"
+                f"models cannot be compared: name one that stays (model), or begin anew in another folder (cache)"
             )
         with self._lock:
             self.bill.num_paid += is_new
@@ -422,7 +422,7 @@ class ChatClient:
                 return 0.0
             raise ConfigError(
                 f"budget_usd={self.settings.budget_usd} cannot be kept without the tokens that a picture counts; your "
-                "provider has a formula for it (--tokens-per-picture)"
+                "provider has a formula for it (tokens_per_picture)"
             )
         # servers tell the model the schema, too
         num_bytes = sum(len(text.encode()) for text in texts) + len(json.dumps(form.model_json_schema()))
@@ -594,7 +594,7 @@ class ChatClient:
         way_out = {
             401: f"set {KEY_VARIABLE} to a key of that server",
             403: f"set {KEY_VARIABLE} to a key that may use {self.settings.model!r}",
-            404: f"check the address (--base-url) and the model {self.settings.model!r} (--model)",
+            404: f"check the address (base_url) and the model {self.settings.model!r} (model)",
         }.get(status, f"the question was {_name_of(request)}")
         return EndpointError(f"{self._where} refuses with status {status}: {said}; {way_out}")
 

@@ -91,7 +91,7 @@ class Recordings:
                     f"${spent:.4f} of the budget of ${budget_usd:.4f} are spent in {self.folder}"
                     f"{f' (${left_open:.4f} of it for calls without an answer yet)' if left_open else ''}, and the "
                     f"next call may cost ${at_most_usd:.4f}; all answers so far are kept: run the same again with a "
-                    "larger budget (--budget-usd) to go on"
+                    "larger budget (budget_usd) to go on"
                 )
             call = secrets.token_hex(6)
             self._write_line({"call": call, "at_most_usd": at_most_usd})
