@@ -41,6 +41,8 @@ TRAVEL_SPEED = 0.8
 """Legs a second from which a lean or a dip is part of walking."""
 HOLD_S = 1.0
 """Who stays down this long crouches; who comes up sooner squats."""
+JUMP_S = 0.4
+"""A dip that is deep this near to a flight is a part of the jump."""
 REST_S = 0.3
 """Who sits, lies or kneels this long has done so."""
 SEAT_BEHIND, SEAT_HEIGHT, FLOOR_HEIGHT = 0.4, 0.75, 0.25
@@ -63,7 +65,7 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
     is_airborne = np.zeros(len(s.speed), dtype=bool)
     for flight in flown:
         if flight.kind == "both":
-            is_airborne[slice(*s.frames.widened(flight.start, flight.end, 0.5))] = True
+            is_airborne[slice(*s.frames.widened(flight.start, flight.end, JUMP_S))] = True
     depth = 1 - s.hips
     rests = _rests(s)
     for stretch in stretches(s.frames, depth, DIP):
@@ -87,7 +89,7 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
             if hold_s >= HOLD_S:
                 reason = f"hips {low_m:.2f} m over the ankles for {hold_s:.1f} s"
                 yield Detection("crouch", start, end, confidence, reason, direction="down", count=1)
-            if comes_down and comes_up and hold_s < 2 * HOLD_S and not is_airborne[low[0] : end].any():
+            if comes_down and comes_up and hold_s < 2 * HOLD_S and not is_airborne[low[0] : low[-1] + 1].any():
                 squats.append(stretch)
         if comes_up and (rested or (deepest > DEEP and (hold_s >= HOLD_S or not comes_down))):
             reason = f"hips rise from {low_m:.2f} m over the ankles to straight legs"
