@@ -34,10 +34,8 @@ IDLE_SHARE = 0.15
 """A body is idle while no joint is faster than this share of the clip's fast ones (90th percentile)."""
 KEPT_IDLE = 5
 """Idle frames that may stay before and after an event: a quarter of a second."""
-GAIT_SLACK = 16
-"""Frames at either end of a clip of going that may be left out, so that a foot stands where it is joined."""
-SLACK = 2
-"""Frames at either end of any other clip that may be left out."""
+SPARE_M = 0.1
+"""Frames at either end of a clip can be spared as long as no joint gets further than this in them."""
 LENGTHS = (4, 6, 8, 11, 14, 18, 22)
 """Numbers of frames that a transition is tried with."""
 STANDING_M_S = 0.35
@@ -73,7 +71,7 @@ _KNEES, _ANKLES, _TOES, _HIPS = (4, 5), (7, 8), (10, 11), (1, 2)
 
 @dataclass(frozen=True)
 class Part:
-    """A clip of one event, `times` in a row. `is_gait` says that it may be cut anywhere near its ends, as a walk may.
+    """A clip of one event, `times` in a row. Of a walk, `spare` frames at either end can be left out; None: see SPARE_M.
 
     The count of the event is said for one clip: a clip of one squat three times is three squats. None where the clip
     has no count; then it cannot be had more than once.
@@ -82,7 +80,7 @@ class Part:
     motion: Motion
     event: Event
     times: int = 1
-    is_gait: bool = False
+    spare: int | None = None
 
 
 class Interval(NamedTuple):
@@ -174,12 +172,13 @@ class _Clip:
         _require_joinable(part)
         joints = part.motion.joints.astype(np.float64)
         core = _core(joints)
-        slack = min(GAIT_SLACK, len(joints) // 4) if part.is_gait else SLACK
         latest, earliest = len(joints) // 2 - 3, len(joints) // 2 + 2  # so that frames are left to tell speeds from
         first = min(max(core.start - KEPT_IDLE, 0), latest)
         last = max(min(core.end - 1 + KEPT_IDLE, len(joints) - 1), earliest)
-        heads = range(first, min(max(core.start, first + slack), latest) + 1)
-        tails = range(max(min(core.end - 1, last - slack), earliest), last + 1)
+        moving = joints[core.start : core.end]
+        at_start, at_end = (_spare(each) if part.spare is None else part.spare for each in (moving, moving[::-1]))
+        heads = range(first, max(first, min(core.start + at_start, latest)) + 1)
+        tails = range(min(last, max(core.end - 1 - at_end, earliest)), last + 1)
         return _Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), _peak_jerk(joints))
 
 
@@ -209,6 +208,12 @@ def _core(joints: Array) -> Interval:
     speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(axis=1)
     moving = np.flatnonzero(speed > IDLE_SHARE * np.quantile(speed, 0.9))
     return Interval(int(moving[0]), int(moving[-1]) + 2) if len(moving) else Interval(0, len(joints))
+
+
+def _spare(joints: Array) -> int:
+    """How many frames can be left out before a joint gets far from where it is in the first."""
+    is_far = np.linalg.norm(joints - joints[0], axis=-1).max(axis=1) > SPARE_M
+    return int(np.argmax(is_far)) - 1 if is_far.any() else 0
 
 
 def _standing(joints: Array) -> NDArray[np.bool_]:
