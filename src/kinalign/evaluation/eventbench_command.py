@@ -172,10 +172,11 @@ def composition(bench: EventBench, joins: JoinQuality) -> str:
         true = Counter(case.score for case in bench.cases if (case.task, case.kind) == (task, kind))
         kinds.append([task, kind, str(true.total()), *(str(true[n]) for n in range(1, 6))])
     median, high, most = joins.jerk_ratio
+    used = {clip for case in bench.cases for clip in case.clips}
     return f"""\
 ## What the composed cases are made of
 
-{len(bench.cases)} cases, {len(bench.motions)} motions, {len({clip for case in bench.cases for clip in case.clips})} clips.
+{len(bench.cases)} cases, {len(bench.motions)} motions, {len(used)} clips.
 
 {_lines(kinds)}
 
