@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -59,6 +59,9 @@ REACH_OUT, REACH_SPEED = 0.5, 1.2
 """Arms of a hand before or over its shoulder, and arms a second below which it has arrived."""
 WAVES = ((0.06, 4), (0.03, 6))
 """Arms by which a waving hand swings, and how often it turns back at least: a wave of the wrist alone takes longer."""
+RAISING_FOREARM, PART_OF_SWING = 0.2, 0.5
+"""Arms that a wrist is lower over its elbow than usual where the arm still goes up, and share of the usual swing from
+which one at an end is whole."""
 WAVE_TURN_DEG_S = 25.0
 """How fast the hips may turn on average in a wave; fighters' do."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
@@ -193,8 +196,9 @@ def waves(s: Signals) -> Iterator[Detection]:
         for stretch in stretches(s.frames, raised, WAVE, side):
             for width, least in WAVES:
                 # across the body or to the front, whichever the hand swings more often
-                points = max(
-                    (turning_points(s.forearm[stretch.frames, column, axis], width) for axis in (2, 0)), key=len
+                points, axis = max(
+                    ((turning_points(s.forearm[stretch.frames, column, axis], width), axis) for axis in (2, 0)),
+                    key=lambda found: len(found[0]),
                 )
                 if len(points) - 2 >= least:
                     break
@@ -205,9 +209,10 @@ def waves(s: Signals) -> Iterator[Detection]:
             if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
                 wave = Stretch(start, end, reversals, side)
                 found.append(wave)
+                whole = _whole_swings(s.forearm[stretch.frames, column], axis, points)
                 swings[wave] = tuple(
                     Stretch(stretch.start + there, stretch.start + back, 1.0, side)
-                    for there, back in zip(points[1::2], points[3::2])
+                    for there, back in zip(whole[::2], whole[2::2])
                 )
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
@@ -230,6 +235,20 @@ def waves(s: Signals) -> Iterator[Detection]:
             part="hand",
             repeats=each,
         )
+
+
+def _whole_swings(forearm: Array, axis: int, points: Sequence[int]) -> Sequence[int]:
+    """Turning points (P,) of a forearm (T, 3) without swings at the ends that only raise or lower it, or are cut off."""
+    ways = np.abs(np.diff(forearm[points, axis]))
+    height = forearm[points, 1]
+    usual_way, usual_height = np.median(ways), np.median(height)
+    is_low = height < usual_height - RAISING_FOREARM
+    first, last = 0, len(points)
+    while last - first > 2 and (is_low[first] or ways[first] < PART_OF_SWING * usual_way):
+        first += 1
+    while last - first > 2 and (is_low[last - 1] or ways[last - 2] < PART_OF_SWING * usual_way):
+        last -= 1
+    return points[first:last]
 
 
 def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
