@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from kinalign.events.detect.detection import Detection, times, wrists
-from kinalign.events.detect.signals import Array, BoolArray, Signals
+from kinalign.events.detect.signals import Array, BoolArray, IntArray, Signals
 from kinalign.events.detect.stretches import (
     SIDES,
     Rule,
@@ -68,6 +68,9 @@ CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
 """Arms that hands part between claps, their distance in a clap and on average, and the time from one to the next."""
 ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS, CIRCLES_S = 260.0, 0.35, 0.5
 """Degrees of a circle, arms of its radius as it is seen from the side, and the time from one circle to the next."""
+HAND_OUT, CIRCLING_SPEED, TWO_CIRCLES_DEG = 0.6, 0.6, 540.0
+"""Arms of a hand held out sideways, arms a second of its way as it is seen from the side, and how far it goes round:
+who lifts an arm and lowers it makes a circle too, but only one."""
 
 
 def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
@@ -321,24 +324,49 @@ def _lows(values: Array, points: list[int]) -> list[int]:
     return points[first::2]
 
 
+def _turned_deg(vectors: Array, before: IntArray) -> Array:
+    """Degrees (N, 2) from forward towards up that vectors (N, 2, 2) have turned since the frame before."""
+    angle = np.arctan2(vectors[..., 1], vectors[..., 0])
+    return np.degrees((angle - angle[before] + np.pi) % (2 * np.pi) - np.pi)
+
+
+def _circles(s: Signals, step: Array, least_deg: float) -> list[Stretch]:
+    """Circles one by one, so that those of both arms find each other, where steps (N, 2) add up to so many degrees."""
+    found = []
+    for start, end, _, side in of_both_sides(s.frames, step * FPS, ROTATE_ARM):
+        turned = np.abs(np.cumsum(step[start:end, SIDES.index(side)]))
+        if turned[-1] < least_deg:
+            continue
+        circles = max(round(turned[-1] / 360), 1)
+        bounds = [start + int(at) for at in np.searchsorted(turned, turned[-1] * np.arange(circles) / circles)]
+        degrees = float(turned[-1]) / circles
+        found += [Stretch(one, next_one, degrees, side) for one, next_one in pairwise([*bounds, end])]
+    return found
+
+
 def arm_circles(s: Signals) -> Iterator[Detection]:
-    """Arms that go round the shoulder, as seen from the side."""
-    flat, up = s.hand[:, :, 0], s.hand[:, :, 1]
-    angle = np.arctan2(up, flat)
-    step = angle - angle[np.maximum(np.arange(len(angle)) - 1, s.frames.first)]
-    step = np.degrees((step + np.pi) % (2 * np.pi) - np.pi)
-    step[(np.hypot(flat, up) < ARM_CIRCLE_RADIUS) | (s.tilt > 60)[:, None]] = 0.0
+    """Arms that go round the shoulder, as seen from the side, or held out sideways round a place of their own."""
+    before = np.maximum(np.arange(len(s.hand)) - 1, s.frames.first)
+    is_up = (s.tilt < 60)[:, None]
+    is_wide = np.hypot(s.hand[..., 0], s.hand[..., 1]) > ARM_CIRCLE_RADIUS
+    round_shoulder = np.where(is_up & is_wide, _turned_deg(s.hand[..., :2], before), 0.0)
+    way = s.frames.rate(s.hand[..., :2])
+    is_circling = np.hypot(way[..., 0], way[..., 1]) > CIRCLING_SPEED
+    is_out = (s.hand[..., 2] > HAND_OUT) & (s.reach > STRAIGHT_ARM)
+    round_itself = np.where(is_up & is_circling, _turned_deg(way, before), 0.0)
+    round_either = np.where(is_out, round_itself, round_shoulder)
     for sign, direction in ((1.0, "backward"), (-1.0, "forward")):
-        found = []
-        for start, end, _, side in of_both_sides(s.frames, sign * step * FPS, ROTATE_ARM):
-            turned = np.abs(np.cumsum(step[start:end, SIDES.index(side)]))
-            if turned[-1] < ARM_CIRCLE_DEG:
-                continue
-            # circles one by one, so that those of both arms find each other
-            circles = max(round(turned[-1] / 360), 1)
-            bounds = [start + int(at) for at in np.searchsorted(turned, turned[-1] * np.arange(circles) / circles)]
-            degrees = float(turned[-1]) / circles
-            found += [Stretch(one, next_one, degrees, side) for one, next_one in pairwise([*bounds, end])]
+        several = [
+            circle
+            for circle in _circles(s, sign * round_either, TWO_CIRCLES_DEG)
+            # who waves has the forearm up
+            if s.forearm[circle.frames, SIDES.index(circle.side), 1].mean() < FOREARM_UP
+        ]
+        found = several + [
+            circle
+            for circle in _circles(s, sign * round_shoulder, ARM_CIRCLE_DEG)
+            if not any(circle.start < other.end and other.start < circle.end for other in several)
+        ]
         for group in series(s.frames, together(found), CIRCLES_S):
             degrees = sum(circle.peak for circle in group.each)
             reason = f"{wrists(group.side)} go round the shoulder by {degrees:.0f} degrees {direction}"
