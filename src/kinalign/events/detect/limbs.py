@@ -241,7 +241,7 @@ def waves(s: Signals) -> Iterator[Detection]:
 
 
 def _whole_swings(forearm: Array, axis: int, points: Sequence[int]) -> Sequence[int]:
-    """Turning points (P,) of a forearm (T, 3) without swings at the ends that only raise or lower it, or are cut off."""
+    """Turning points (P,) of a forearm (T, 3) without swings at the ends that only raise or lower it or are cut."""
     ways = np.abs(np.diff(forearm[points, axis]))
     height = forearm[points, 1]
     usual_way, usual_height = np.median(ways), np.median(height)
