@@ -94,7 +94,7 @@ def trial_bench(clips: Sequence[Clip]) -> EventBench:
                     [EventProgram(tuple((event,) for event in row)) for row in (events, other)], len(cases)
                 )
                 cases += _asked(f"{recipe[0].clip}-{kind}", "temporal", kind, prompts, recipe, shown)
-    return EventBench(tuple(cases), motions, {})
+    return EventBench(tuple(cases), motions)
 
 
 def _range(clip: Clip) -> Interval:
@@ -145,7 +145,7 @@ def counted_bench(path: Path, clips: Sequence[Clip]) -> EventBench:
         prompts = _spoken([EventProgram(((replace(event, count=count),),)) for count in counts], number)
         shown = ((event, Interval(0, len(motion))),)
         cases += _asked(f"{name}-{event.action}", "frequency", "count", prompts, recipe, shown)
-    return EventBench(tuple(cases), motions, {})
+    return EventBench(tuple(cases), motions)
 
 
 def _spoken(programs: Sequence[EventProgram], seed: int) -> list[Prompt]:

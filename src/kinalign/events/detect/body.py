@@ -28,7 +28,7 @@ STOOP = Rule(14.0, 20.0, 50.0, min_s=0.6)
 # 1 - height of a hand over the floor, legs
 LOW_HAND = Rule(0.4, 0.6, 0.8, min_s=0.1, gap_s=0.1)
 # 1 - distance of a hand from a foot, and of an elbow from the other knee, legs
-HAND_TO_FOOT = Rule(0.6, 0.75, 0.9)
+HAND_TO_FOOT = Rule(0.55, 0.66, 0.9)
 ELBOW_TO_KNEE = Rule(0.5, 0.65, 0.85)
 # degrees of the shoulders from the hips, on average over a second
 TWIST = Rule(12.0, 20.0, 30.0, min_s=1.0, gap_s=0.5)
@@ -41,6 +41,8 @@ TRAVEL_SPEED = 0.8
 """Legs a second from which a lean or a dip is part of walking."""
 HOLD_S = 1.0
 """Who stays down this long crouches; who comes up sooner squats."""
+JUMP_S = 0.4
+"""A dip that is deep this near to a flight is a part of the jump."""
 REST_S = 0.3
 """Who sits, lies or kneels this long has done so."""
 SEAT_BEHIND, SEAT_HEIGHT, FLOOR_HEIGHT = 0.4, 0.75, 0.25
@@ -63,7 +65,7 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
     is_airborne = np.zeros(len(s.speed), dtype=bool)
     for flight in flown:
         if flight.kind == "both":
-            is_airborne[slice(*s.frames.widened(flight.start, flight.end, 0.5))] = True
+            is_airborne[slice(*s.frames.widened(flight.start, flight.end, JUMP_S))] = True
     depth = 1 - s.hips
     rests = _rests(s)
     for stretch in stretches(s.frames, depth, DIP):
@@ -87,7 +89,7 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
             if hold_s >= HOLD_S:
                 reason = f"hips {low_m:.2f} m over the ankles for {hold_s:.1f} s"
                 yield Detection("crouch", start, end, confidence, reason, direction="down", count=1)
-            if comes_down and comes_up and hold_s < 2 * HOLD_S and not is_airborne[low[0] : end].any():
+            if comes_down and comes_up and hold_s < 2 * HOLD_S and not is_airborne[low[0] : low[-1] + 1].any():
                 squats.append(stretch)
         if comes_up and (rested or (deepest > DEEP and (hold_s >= HOLD_S or not comes_down))):
             reason = f"hips rise from {low_m:.2f} m over the ankles to straight legs"
@@ -217,12 +219,17 @@ def twists(s: Signals) -> Iterator[Detection]:
     upright = np.where((s.speed < TRAVEL_SPEED) & (s.tilt < 60), np.abs(s.twist), 0.0)
     for stretch in stretches(s.frames, s.frames.mean(upright, 0.5), TWIST):
         twist = s.twist[stretch.frames]
-        points = [stretch.start + point for point in turning_points(twist, TWIST_DEG)]
-        each = tuple(Stretch(start, end, TWIST_DEG) for start, end in pairwise(points))
-        if len(each) < 2:
+        turned = [point for point in turning_points(twist, TWIST_DEG) if abs(twist[point]) > TWIST.enter]
+        if len(turned) < 2:
             continue
+        # each lasts from half way since the last one to half way to the next
+        bounds = [0, *((one + other) // 2 for one, other in pairwise(turned)), len(twist)]
+        each = tuple(
+            Stretch(stretch.start + start, stretch.start + end, abs(float(twist[point])))
+            for (start, end), point in zip(pairwise(bounds), turned)
+        )
         most_deg = float(np.abs(twist).max())
-        reason = f"shoulders turn to {most_deg:.0f} degrees from the hips, {len(each)} times from side to side"
+        reason = f"shoulders turn to {most_deg:.0f} degrees from the hips, to one side and the other {len(each)} times"
         confidence = TWIST.confidence(stretch.peak)
         yield Detection(
             "twist", stretch.start, stretch.end, confidence, reason, "alternate", count=len(each), repeats=each

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from kinalign.events.detect.detection import Detection, times, wrists
-from kinalign.events.detect.signals import Array, BoolArray, Signals
+from kinalign.events.detect.signals import Array, BoolArray, IntArray, Signals
 from kinalign.events.detect.stretches import (
     SIDES,
     Rule,
@@ -59,12 +59,18 @@ REACH_OUT, REACH_SPEED = 0.5, 1.2
 """Arms of a hand before or over its shoulder, and arms a second below which it has arrived."""
 WAVES = ((0.06, 4), (0.03, 6))
 """Arms by which a waving hand swings, and how often it turns back at least: a wave of the wrist alone takes longer."""
+RAISING_FOREARM, PART_OF_SWING = 0.2, 0.5
+"""Arms that a wrist is lower over its elbow than usual where the arm still goes up, and share of the usual swing from
+which one at an end is whole."""
 WAVE_TURN_DEG_S = 25.0
 """How fast the hips may turn on average in a wave; fighters' do."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
 """Arms that hands part between claps, their distance in a clap and on average, and the time from one to the next."""
 ARM_CIRCLE_DEG, ARM_CIRCLE_RADIUS, CIRCLES_S = 260.0, 0.35, 0.5
 """Degrees of a circle, arms of its radius as it is seen from the side, and the time from one circle to the next."""
+HAND_OUT, CIRCLING_SPEED, TWO_CIRCLES_DEG = 0.6, 0.6, 540.0
+"""Arms of a hand held out sideways, arms a second of its way as it is seen from the side, and how far it goes round:
+who lifts an arm and lowers it makes a circle too, but only one."""
 
 
 def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
@@ -193,8 +199,9 @@ def waves(s: Signals) -> Iterator[Detection]:
         for stretch in stretches(s.frames, raised, WAVE, side):
             for width, least in WAVES:
                 # across the body or to the front, whichever the hand swings more often
-                points = max(
-                    (turning_points(s.forearm[stretch.frames, column, axis], width) for axis in (2, 0)), key=len
+                points, axis = max(
+                    ((turning_points(s.forearm[stretch.frames, column, axis], width), axis) for axis in (2, 0)),
+                    key=lambda found: len(found[0]),
                 )
                 if len(points) - 2 >= least:
                     break
@@ -205,9 +212,10 @@ def waves(s: Signals) -> Iterator[Detection]:
             if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
                 wave = Stretch(start, end, reversals, side)
                 found.append(wave)
+                whole = _whole_swings(s.forearm[stretch.frames, column], axis, points)
                 swings[wave] = tuple(
                     Stretch(stretch.start + there, stretch.start + back, 1.0, side)
-                    for there, back in zip(points[1::2], points[3::2])
+                    for there, back in zip(whole[::2], whole[2::2])
                 )
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
@@ -230,6 +238,20 @@ def waves(s: Signals) -> Iterator[Detection]:
             part="hand",
             repeats=each,
         )
+
+
+def _whole_swings(forearm: Array, axis: int, points: Sequence[int]) -> Sequence[int]:
+    """Turning points (P,) of a forearm (T, 3) without swings at the ends that only raise or lower it or are cut."""
+    ways = np.abs(np.diff(forearm[points, axis]))
+    height = forearm[points, 1]
+    usual_way, usual_height = np.median(ways), np.median(height)
+    is_low = height < usual_height - RAISING_FOREARM
+    first, last = 0, len(points)
+    while last - first > 2 and (is_low[first] or ways[first] < PART_OF_SWING * usual_way):
+        first += 1
+    while last - first > 2 and (is_low[last - 1] or ways[last - 2] < PART_OF_SWING * usual_way):
+        last -= 1
+    return points[first:last]
 
 
 def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
@@ -302,24 +324,49 @@ def _lows(values: Array, points: list[int]) -> list[int]:
     return points[first::2]
 
 
+def _turned_deg(vectors: Array, before: IntArray) -> Array:
+    """Degrees (N, 2) from forward towards up that vectors (N, 2, 2) have turned since the frame before."""
+    angle = np.arctan2(vectors[..., 1], vectors[..., 0])
+    return np.degrees((angle - angle[before] + np.pi) % (2 * np.pi) - np.pi)
+
+
+def _circles(s: Signals, step: Array, least_deg: float) -> list[Stretch]:
+    """Circles one by one, so that those of both arms find each other, where steps (N, 2) add up to so many degrees."""
+    found = []
+    for start, end, _, side in of_both_sides(s.frames, step * FPS, ROTATE_ARM):
+        turned = np.abs(np.cumsum(step[start:end, SIDES.index(side)]))
+        if turned[-1] < least_deg:
+            continue
+        circles = max(round(turned[-1] / 360), 1)
+        bounds = [start + int(at) for at in np.searchsorted(turned, turned[-1] * np.arange(circles) / circles)]
+        degrees = float(turned[-1]) / circles
+        found += [Stretch(one, next_one, degrees, side) for one, next_one in pairwise([*bounds, end])]
+    return found
+
+
 def arm_circles(s: Signals) -> Iterator[Detection]:
-    """Arms that go round the shoulder, as seen from the side."""
-    flat, up = s.hand[:, :, 0], s.hand[:, :, 1]
-    angle = np.arctan2(up, flat)
-    step = angle - angle[np.maximum(np.arange(len(angle)) - 1, s.frames.first)]
-    step = np.degrees((step + np.pi) % (2 * np.pi) - np.pi)
-    step[(np.hypot(flat, up) < ARM_CIRCLE_RADIUS) | (s.tilt > 60)[:, None]] = 0.0
+    """Arms that go round the shoulder, as seen from the side, or held out sideways round a place of their own."""
+    before = np.maximum(np.arange(len(s.hand)) - 1, s.frames.first)
+    is_up = (s.tilt < 60)[:, None]
+    is_wide = np.hypot(s.hand[..., 0], s.hand[..., 1]) > ARM_CIRCLE_RADIUS
+    round_shoulder = np.where(is_up & is_wide, _turned_deg(s.hand[..., :2], before), 0.0)
+    way = s.frames.rate(s.hand[..., :2])
+    is_circling = np.hypot(way[..., 0], way[..., 1]) > CIRCLING_SPEED
+    is_out = (s.hand[..., 2] > HAND_OUT) & (s.reach > STRAIGHT_ARM)
+    round_itself = np.where(is_up & is_circling, _turned_deg(way, before), 0.0)
+    round_either = np.where(is_out, round_itself, round_shoulder)
     for sign, direction in ((1.0, "backward"), (-1.0, "forward")):
-        found = []
-        for start, end, _, side in of_both_sides(s.frames, sign * step * FPS, ROTATE_ARM):
-            turned = np.abs(np.cumsum(step[start:end, SIDES.index(side)]))
-            if turned[-1] < ARM_CIRCLE_DEG:
-                continue
-            # circles one by one, so that those of both arms find each other
-            circles = max(round(turned[-1] / 360), 1)
-            bounds = [start + int(at) for at in np.searchsorted(turned, turned[-1] * np.arange(circles) / circles)]
-            degrees = float(turned[-1]) / circles
-            found += [Stretch(one, next_one, degrees, side) for one, next_one in pairwise([*bounds, end])]
+        several = [
+            circle
+            for circle in _circles(s, sign * round_either, TWO_CIRCLES_DEG)
+            # who waves has the forearm up
+            if s.forearm[circle.frames, SIDES.index(circle.side), 1].mean() < FOREARM_UP
+        ]
+        found = several + [
+            circle
+            for circle in _circles(s, sign * round_shoulder, ARM_CIRCLE_DEG)
+            if not any(circle.start < other.end and other.start < circle.end for other in several)
+        ]
         for group in series(s.frames, together(found), CIRCLES_S):
             degrees = sum(circle.peak for circle in group.each)
             reason = f"{wrists(group.side)} go round the shoulder by {degrees:.0f} degrees {direction}"
