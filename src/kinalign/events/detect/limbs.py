@@ -59,9 +59,9 @@ REACH_OUT, REACH_SPEED = 0.5, 1.2
 """Arms of a hand before or over its shoulder, and arms a second below which it has arrived."""
 WAVES = ((0.06, 4), (0.03, 6))
 """Arms by which a waving hand swings, and how often it turns back at least: a wave of the wrist alone takes longer."""
-RAISING_FOREARM, PART_OF_SWING = 0.2, 0.5
-"""Arms that a wrist is lower over its elbow than usual where the arm still goes up, and share of the usual swing from
-which one at an end is whole."""
+RAISING_FOREARM, WHOLE_SWING, NEARLY_BACK = 0.2, 0.7, 0.3
+"""Arms that a wrist is lower over its elbow than usual where the arm still goes up, share of the usual swing from which
+one at an end is whole, and share of a wave that may be lacking of the last one."""
 WAVE_TURN_DEG_S = 25.0
 """How fast the hips may turn on average in a wave; fighters' do."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
@@ -241,17 +241,25 @@ def waves(s: Signals) -> Iterator[Detection]:
 
 
 def _whole_swings(forearm: Array, axis: int, points: Sequence[int]) -> Sequence[int]:
-    """Turning points (P,) of a forearm (T, 3) without swings at the ends that only raise or lower it or are cut."""
+    """Turning points (P,) of a forearm (T, 3) without swings at the ends that only raise or lower it or are cut.
+
+    A cut one stays where it makes a last swing back nearly whole: a hand may begin and end in the middle of its way.
+    """
     ways = np.abs(np.diff(forearm[points, axis]))
     height = forearm[points, 1]
-    usual_way, usual_height = np.median(ways), np.median(height)
-    is_low = height < usual_height - RAISING_FOREARM
-    first, last = 0, len(points)
-    while last - first > 2 and (is_low[first] or ways[first] < PART_OF_SWING * usual_way):
+    usual = float(np.median(ways))
+    is_low = height < np.median(height) - RAISING_FOREARM
+    first, last = 0, len(points) - 1
+    while last - first > 1 and is_low[first]:
         first += 1
-    while last - first > 2 and (is_low[last - 1] or ways[last - 2] < PART_OF_SWING * usual_way):
+    while last - first > 1 and is_low[last]:
         last -= 1
-    return points[first:last]
+    parts = np.minimum(ways[first:last] / usual, 1.0)
+    begins_cut, ends_cut = parts[0] < WHOLE_SWING, parts[-1] < WHOLE_SWING
+    count = int(parts.sum() / 2 + NEARLY_BACK)
+    first += begins_cut and len(parts) - begins_cut >= 2 * count
+    last -= ends_cut and last - first > 2 * count
+    return points[first : last + 1]
 
 
 def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
