@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kinalign.events.program import EventProgram
     from kinalign.judge.human import HumanJudge
     from kinalign.judge.kinematic import KinematicJudge
+    from kinalign.judge.lvlm import LVLMJudge
     from kinalign.judge.verdict import Verdict
     from kinalign.motion.features import FeatureLayout, FeatureStats, features_to_motion, motion_to_features
     from kinalign.motion.motion import Motion
@@ -34,6 +35,7 @@ __all__ = [
     "HumanJudge",
     "KinalignError",
     "KinematicJudge",
+    "LVLMJudge",
     "Motion",
     "MotionTokenizer",
     "Skeleton",
@@ -57,6 +59,7 @@ _HOMES = {
     "HumanJudge": "kinalign.judge.human",
     "KinalignError": "kinalign.errors",
     "KinematicJudge": "kinalign.judge.kinematic",
+    "LVLMJudge": "kinalign.judge.lvlm",
     "Motion": "kinalign.motion.motion",
     "MotionTokenizer": "kinalign.tokenizer.tokenizer",
     "Skeleton": "kinalign.motion.skeleton",
