@@ -1,4 +1,4 @@
-"""Motions joined without a jump: laid onto each other on the ground, faded, and bent to end where they should.
+"""Motions joined without a jump: made uniform, laid onto each other, faded, and bent to end where they should.
 
 Letters: T frames, J joints. Everything turns about the vertical only: up stays up.
 """
@@ -16,8 +16,6 @@ from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.skeleton import HUMANML3D
 
 Array = NDArray[np.floating]
-
-
 Frames = slice | NDArray[np.integer]
 
 UPRIGHT_M = 0.75
