@@ -12,7 +12,6 @@ from pathlib import Path
 
 from kinalign.data.records import Clip
 from kinalign.errors import EvaluationError, ProgramError
-from kinalign.evaluation.contrasts import uniform
 from kinalign.evaluation.detector import truth_of
 from kinalign.evaluation.eventbench import (
     BenchCase,
@@ -62,7 +61,7 @@ def trial_bench(clips: Sequence[Clip]) -> EventBench:
     `clips` are whole clips and cut ones, as `load_openmocap` gives them without and with `cut_events`. Three of which
     two show the same are left out. The event too many is one of other trials that none of the three ranges may hold.
     """
-    whole = {clip.id: uniform(clip.motion) for clip in clips if clip.id in TRIALS}
+    whole = {clip.id: clip.motion for clip in clips if clip.id in TRIALS}
     ranges: dict[str, list[Clip]] = {name: [] for name in whole}
     for clip in clips:
         if clip.parent in ranges:
@@ -119,7 +118,8 @@ def counted_bench(path: Path, clips: Sequence[Clip]) -> EventBench:
     """Clips counted by eye, each with the right count and with counts that are off by one.
 
     The file is a JSON list of {"clip", "action", "side", "count"}, with "start" and "end" where a part of the clip was
-    counted. Raises EvaluationError for a file of another kind and for clips that are not there.
+    counted; counts whose "sure" is false are left out. Raises EvaluationError for a file of another kind and for clips
+    that are not there.
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -130,6 +130,8 @@ def counted_bench(path: Path, clips: Sequence[Clip]) -> EventBench:
     motions: dict[tuple[Piece, ...], Motion] = {}
     for number, row in enumerate(rows):
         try:
+            if not row.get("sure", True):
+                continue
             clip, start, end = by_id[row["clip"]], row.get("start") or 0, row.get("end")
             times = int(row["count"])
             event = as_worded(Event(row["action"], row.get("side") or "", count=times))
@@ -137,7 +139,7 @@ def counted_bench(path: Path, clips: Sequence[Clip]) -> EventBench:
             raise EvaluationError(
                 f"{path}, entry {number} is {row!r}, which counts no event of a clip of this data ({error!r})"
             ) from error
-        motion = uniform(clip.motion[start : len(clip.motion) if end is None else end])
+        motion = clip.motion[start : len(clip.motion) if end is None else end]
         name = f"{clip.id}@{start}-{start + len(motion)}"
         recipe = (Piece(name, False, 1),)
         motions[recipe] = motion
