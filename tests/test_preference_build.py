@@ -381,6 +381,7 @@ def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
 # --- on a cluster -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_ray_workers_make_the_same_data_set_and_leave_no_process_behind(
     whole: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -219,9 +219,9 @@ program as JSON, `task` the sub-task, `model` the sha256 of the weights, `cost_u
 all motions in pairs are in `motions/`:
 
 ```python
-from kinalign.preference.dataset import load_preferences
+import kinalign as ka
 
-pairs = load_preferences("FOLDER", motions=True)
+pairs = ka.load_preferences("FOLDER", motions=True)
 pairs[0].chosen.motion.save("chosen.html")
 ```
 
