@@ -205,4 +205,4 @@ def _bounds(values: Sequence[float], ranks: Sequence[int], number: int) -> tuple
     """The values from which on the upper ranks are given; one beyond all values where a rank never occurs above."""
     ordered = [*sorted(values), float(np.max(values)) + 1e-6]
     below = np.cumsum(np.bincount(np.array(ranks), minlength=number))[:-1]
-    return tuple(round(float(ordered[count]), 6) for count in below)
+    return tuple(float(ordered[count]) for count in below)
