@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ rows = st.lists(st.sampled_from(sorted(PARTS)), min_size=1, max_size=4)
 
 
 @given(rows)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_what_happens_and_when_is_known_by_construction(names: list[str]) -> None:
     composed = compose([PARTS[name] for name in names])
     assert [event.action for event in composed.program.events] == names
@@ -52,7 +53,7 @@ def test_what_happens_and_when_is_known_by_construction(names: list[str]) -> Non
 
 
 @given(rows)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_bones_keep_their_lengths(names: list[str]) -> None:
     joints = compose([PARTS[name] for name in names]).motion.joints
     lengths = np.linalg.norm(joints[:, 1:] - joints[:, HUMANML3D.parents[1:]], axis=-1)
@@ -60,7 +61,7 @@ def test_bones_keep_their_lengths(names: list[str]) -> None:
 
 
 @given(st.lists(st.sampled_from(sorted(PARTS)), min_size=2, max_size=3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_a_join_jerks_no_more_than_the_clips_and_nothing_jumps(names: list[str]) -> None:
     composed = compose([PARTS[name] for name in names])
     joins = [frame for transition in composed.transitions for frame in transition]
@@ -96,7 +97,7 @@ def test_repetitions_are_counted_and_found_one_after_the_other() -> None:
     assert whole == (squats[0].start, squats[-1].end)
     pelvis = composed.motion.joints[:, 0, 1]
     assert all(pelvis[start:end].min() < 0.75 * pelvis[0] for start, end in squats)
-    assert all(a.end <= b.start for a, b in zip(squats, squats[1:]))
+    assert all(a.end <= b.start for a, b in pairwise(squats))
 
 
 def test_standing_feet_do_not_slide_between_two_stances() -> None:
@@ -149,3 +150,10 @@ def test_real_clips_are_joined_without_more_jerk_or_skating(openmocap: Callable[
         jerks.append(composed.jerk)
     assert np.mean(skating) < 1.1 * np.mean([foot_skating(atom.motion) for atom in atoms])
     assert np.median(jerks) < 0.75 and np.mean(np.array(jerks) > 1) < 0.2
+
+
+def test_fast_arms_do_not_go_round_once_more(openmocap: Callable[[str], list[Clip]]) -> None:
+    for atom in atoms_of([clip for clip in openmocap("test") if clip.label == "rotateArmsBothBackward1Reps"]):
+        composed = compose([Part(atom.motion, atom.event, times=3)])
+        over_head = composed.motion.joints[:, 21, 1] > composed.motion.joints[:, 15, 1]
+        assert int((np.diff(over_head.astype(int)) == 1).sum()) == 3

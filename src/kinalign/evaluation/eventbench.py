@@ -324,7 +324,7 @@ def _shows(motion: Motion, told: dict[str, Any]) -> bool:
     return True
 
 
-LEAST_WAY_M, LEAST_TURN_DEG = 1.5, 45.0
+LEAST_WAY_M, LEAST_TURN_DEG = 1.0, 45.0
 """A walk or a run gets as far, a turn goes as far to its side; other clips that get as far may hold a walk."""
 NO_WAY_M, NO_WALK_M_S = 0.5, 1.8
 """Who never gets so far, or never is slower, does not walk."""

@@ -36,7 +36,7 @@ KEPT_IDLE = 5
 """Idle frames that may stay before and after an event: a quarter of a second."""
 SPARE_M = 0.1
 """Frames at either end of a clip can be spared as long as no joint gets further than this in them."""
-LENGTHS = (4, 6, 8, 11, 14, 18, 22)
+LENGTHS = (4, 5, 6, 8, 11, 14, 18, 22)
 """Numbers of frames that a transition is tried with."""
 STANDING_M_S = 0.35
 """A toe that is slower than this stands, if it is low."""
@@ -65,6 +65,8 @@ JERK_OF_A_FRAME = 10.0
 """A transition may be a frame longer for this much less jerk, in m/s³."""
 JERK_OF_SKATING = 1000.0
 """A transition may jerk more by this many m/s³ where feet skate 1 m/s less."""
+JERK_OF_DETOUR, SHORT_DETOUR_M = 5000.0, 0.5
+"""Swinging out costs so much a metre from here on: arms that come fast would else go round once more."""
 
 _KNEES, _ANKLES, _TOES, _HIPS = (4, 5), (7, 8), (10, 11), (1, 2)
 
@@ -253,12 +255,9 @@ def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
             between = _between(past[-3:], future[:3], stands, number)
             around = np.concatenate((past, between, future))
             jerk = _peak_jerk(around)
-            cost = (
-                jerk
-                + MORE_THAN_REAL * max(jerk - real, 0.0)
-                + JERK_OF_A_FRAME * number
-                + JERK_OF_SKATING * _skating(around)
-            )
+            detour = _detour(around[len(past) - 1 : 1 - len(future)])
+            cost = jerk + MORE_THAN_REAL * max(jerk - real, 0.0) + JERK_OF_A_FRAME * number
+            cost += JERK_OF_SKATING * _skating(around) + JERK_OF_DETOUR * max(detour - SHORT_DETOUR_M, 0.0)
             if cost < least:
                 best, least = _Join(tail, head, between, laid, jerk), cost
     assert best is not None
@@ -271,6 +270,13 @@ def _skating(joints: Array) -> float:
     speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * FPS
     is_low = toes[..., 1] < SKATING_HEIGHT_M
     return float((speed * (is_low[1:] & is_low[:-1])).mean())
+
+
+def _detour(joints: Array) -> float:
+    """How much farther in metres a joint goes, seen from the hips, than from its first place straight to its last."""
+    seen = joints - joints[:, :1]
+    way = np.linalg.norm(np.diff(seen, axis=0), axis=-1).sum(axis=0)
+    return float((way - np.linalg.norm(seen[-1] - seen[0], axis=-1)).max())
 
 
 def _cuts(before: _Clip, after: _Clip) -> list[tuple[int, int, int]]:
