@@ -42,6 +42,7 @@ PARTS_OF: dict[str, frozenset[str]] = {
     "jumping_jack": frozenset(
         "rotate_arm clap wave throw punch raise lower raise_leg kick walk run dance hop reach".split()
     ),
+    "twist": frozenset({"bow"}),
     "lie_down": frozenset("put_down pick_up touch bend bow squat crouch kick raise_knee raise_leg walk dance".split()),
 }
 """Events that are seen as a part of another one and are then not reported beside it."""
