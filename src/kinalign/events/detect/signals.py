@@ -73,6 +73,14 @@ class Frames:
         sums = np.concatenate(([0.0], np.cumsum(values)))
         return (sums[after + 1] - sums[before]) / (after + 1 - before)
 
+    def greatest(self, values: Array, seconds: float) -> Array:
+        """The greatest of (N,) values over `seconds` to either side, less at a motion's ends."""
+        found = values
+        for _ in range(round(seconds * FPS)):
+            before, after = self._around(1 / FPS)
+            found = np.maximum(np.maximum(found[before], found[after]), found)
+        return found
+
     def lowest(self, values: Array) -> Array:
         """(M,) the least of (N, ...) values in each motion."""
         rows = values.reshape(len(values), -1).min(axis=1)
