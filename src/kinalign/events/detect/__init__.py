@@ -128,7 +128,7 @@ def _is_part(event: Detection, whole: Detection) -> bool:
     wave, thrust = (event, whole) if event.action == "wave" else (whole, event)
     if wave.action != "wave" or thrust.action not in SWINGS or {wave.side, thrust.side} == {"left", "right"}:
         return False
-    middle, more = (thrust.start + thrust.end) // 2, round(0.5 * FPS)
+    middle, more = (thrust.start + thrust.end) // 2, round(0.5 * FPS) if whole is wave else 0
     is_swing = (wave.count or 0) >= SWINGS[thrust.action]
     return wave.start - more <= middle < wave.end + more and is_swing == (whole is wave)
 

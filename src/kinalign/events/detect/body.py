@@ -243,7 +243,9 @@ def jumping_jacks(s: Signals) -> Iterator[Detection]:
         start, end = s.frames.widened(group.start, group.end, 0.2)
         if np.ptp(apart[start:end]) < SPREAD_FEET or s.hand[start:end, :, 2].min(axis=1).max() < SPREAD_ARMS:
             continue  # who throws with both hands has them in front
-        if group.repeats < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave:
+        is_off_floor = float(s.lift[start:end].min(axis=1).max()) > FLIGHT.leave
+        is_open = float(legs[group.frames].max()) > JUMPING_JACK.enter
+        if is_off_floor + is_open < (2 if group.repeats < 2 else 1):
             continue
         apart_m = float(apart[start:end].max()) * s.leg_at(start)
         reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.repeats)}"

@@ -86,6 +86,15 @@ class Frames:
         rows = values.reshape(len(values), -1).min(axis=1)
         return np.minimum.reduceat(rows, self.bounds[:-1])
 
+    def floor(self, values: Array) -> Array:
+        """(M,) what the lower of (N, 2) heights is in the lowest twentieth of each motion's frames.
+
+        Feet stand there; who lies down may have them lower for a moment.
+        """
+        lower = values.min(axis=1)
+        parts = np.split(lower, self.bounds[1:-1])
+        return np.array([np.partition(part, len(part) // 20)[len(part) // 20] for part in parts])
+
     def average(self, values: Array) -> Array:
         """(M,) the mean of (N,) values in each motion."""
         return np.add.reduceat(values, self.bounds[:-1]) / np.diff(self.bounds)
@@ -225,8 +234,8 @@ def measure(motions: Sequence[Motion]) -> Signals:
 
     ankles, toes, hip_joints, knees = body[:, _ANKLES], body[:, _TOES], body[:, _HIPS], body[:, _KNEES]
     wrists, elbows, shoulders = body[:, _WRISTS], body[:, _ELBOWS], body[:, _SHOULDERS]
-    ankle_floor = frames.lowest(ankles[..., 1])[frames.motion]
-    toe_floor = frames.lowest(toes[..., 1])[frames.motion]
+    lowest_ankle = frames.lowest(ankles[..., 1])[frames.motion]
+    ankle_floor, toe_floor = (frames.floor(joints[..., 1])[frames.motion] for joints in (ankles, toes))
     hips = hip_joints.mean(axis=1)
     feet = 0.5 * (ankles.mean(axis=1) + toes.mean(axis=1))
     leg, thigh, shin = ankles - hip_joints, knees - hip_joints, ankles - knees
@@ -248,7 +257,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
         yaw_rate=frames.rate(yaw, STRIDE_WINDOW_S),
         feet_yaw=_unwrapped(frames, _unit(pointing), is_upright),
         twist=np.degrees(_angle(hip_heading, shoulder_heading)),
-        hips=hips[:, 1] - ankle_floor,
+        hips=hips[:, 1] - lowest_ankle,
         hips_behind=np.hypot(hips[:, 0] - feet[:, 0], hips[:, 2] - feet[:, 2]),
         head=body[:, _HEAD, 1],
         tilt=tilt,
