@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from kinalign.data.phrasings import OPPOSITE, meaning_of
 from kinalign.data.records import Clip
 from kinalign.errors import EvaluationError
-from kinalign.evaluation.contrasts import is_upright, uniform
 from kinalign.evaluation.detector import truth_of
 from kinalign.evaluation.physics import foot_skating, peak_jerk
 from kinalign.events.compose import Composed, Interval, Part, compose
@@ -28,6 +27,7 @@ from kinalign.events.program import Event, EventProgram
 from kinalign.events.say import say
 from kinalign.judge.rubric import SUB_TASKS, Seen, SubTask, score_events, score_frequency
 from kinalign.judge.verdict import Case, Finding
+from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import FPS, Motion
 
 Kind = Literal["order", "dropped", "other", "count", "side"]

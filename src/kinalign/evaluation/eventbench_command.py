@@ -204,7 +204,8 @@ def shown(number: Number) -> str:
         return "–"
     if number.low is None or number.high is None:
         return f"{number.value:.3f} ({number.of})"
-    return f"{number.value:.3f} [{number.low:.3f}, {number.high:.3f}] ({number.of})"
+    low, high = (round(bound, 3) + 0.0 for bound in (number.low, number.high))  # no -0.000
+    return f"{number.value:.3f} [{low:.3f}, {high:.3f}] ({number.of})"
 
 
 def _lines(table: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,7 @@ first frames of the next (Flash and Hogan 1985, in discrete time), bones keep th
 foot that stands stays where it is or takes one step, and the leg follows by two-bone inverse kinematics. Where a clip
 is left and the next one entered is chosen among the frames that the events do not need.
 
-Letters: T frames, J joints. Motions are at 20 fps on HumanML3D's bones, as `contrasts.uniform` makes them.
+Letters: T frames, J joints. Motions are at 20 fps on HumanML3D's bones, as `joining.uniform` makes them.
 """
 
 from __future__ import annotations
