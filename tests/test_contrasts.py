@@ -11,12 +11,11 @@ from kinalign.evaluation.contrasts import (
     ORDERS,
     count_of,
     in_a_row,
-    is_upright,
     order_contrast,
     side_contrast,
-    uniform,
     with_count,
 )
+from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D, KIT
 from kinalign.motion.synthetic import jumping, walking, waving

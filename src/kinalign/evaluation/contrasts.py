@@ -12,35 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from kinalign.data.mirror_text import mirror_caption
-from kinalign.errors import MotionError
-from kinalign.motion.features import canonical_joints
 from kinalign.motion.joining import fade, lay_onto
-from kinalign.motion.motion import FPS, Motion
-from kinalign.motion.skeleton import HUMANML3D
+from kinalign.motion.motion import Motion
 
 OVERLAP_FRAMES = 8
 """Frames in which one event becomes the next: 0.4 s."""
-UPRIGHT_M = 0.75
-"""A body with HumanML3D's bones stands while its pelvis is at least this high; standing still it is at 0.9 m or so."""
-
-
-def uniform(motion: Motion) -> Motion:
-    """The motion at 20 fps with HumanML3D's bones, on the floor and facing +z, so that any two can be joined.
-
-    Raises MotionError for another skeleton than HumanML3D's.
-    """
-    if motion.skeleton.num_joints != HUMANML3D.num_joints:
-        raise MotionError(
-            f"motions are joined on the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r}; this one has "
-            f"{motion.skeleton.num_joints} ({motion.skeleton.name!r})"
-        )
-    motion = motion.resample(FPS)
-    return Motion(canonical_joints(motion, target_skeleton=HUMANML3D), fps=FPS)
-
-
-def is_upright(motion: Motion, frame: int) -> bool:
-    """Whether a uniform motion stands in a frame, so that another one can begin or end there."""
-    return bool(motion.joints[frame, 0, 1] >= UPRIGHT_M)
 
 
 def in_a_row(motions: Sequence[Motion]) -> Motion:

@@ -9,7 +9,7 @@ missing is missing. The same seed gives the same cases, word for word and frame 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from kinalign.data.phrasings import OPPOSITE, meaning_of
 from kinalign.data.records import Clip
 from kinalign.errors import EvaluationError
-from kinalign.evaluation.contrasts import is_upright, uniform
 from kinalign.evaluation.detector import truth_of
+from kinalign.evaluation.physics import foot_skating, peak_jerk
 from kinalign.events.compose import Composed, Interval, Part, compose
 from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
 from kinalign.events.say import say
 from kinalign.judge.rubric import SUB_TASKS, Seen, SubTask, score_events, score_frequency
 from kinalign.judge.verdict import Case, Finding
+from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import FPS, Motion
 
 Kind = Literal["order", "dropped", "other", "count", "side"]
@@ -63,6 +64,9 @@ SHOWN = {
 ONCE = frozenset({"put_down", "reach", "raise", "throw"})
 """Of these a clip holds one, though detector_truth.json does not count them."""
 GAITS = frozenset({"walk", "run"})
+SPARE_SHARES = {"walk": 0.25, "run": 0.25, "turn": 0.12}
+MOST_SPARE = 16
+"""Which share of such a clip, and how many frames at most, can be left out at either end to join it."""
 LONGEST_GAIT = 64
 """Frames that are used of a longer walk or run, from its middle."""
 LONGEST = 180
@@ -161,12 +165,46 @@ class EventBench:
 
     cases: tuple[BenchCase, ...]
     motions: Mapping[tuple[Piece, ...], Motion]
-    composed: Mapping[tuple[Piece, ...], Composed]
+    composed: Mapping[tuple[Piece, ...], Composed] = field(default_factory=dict)
     """How the motions were joined; nothing of motions that are recorded as they are."""
+    atoms: tuple[Atom, ...] = ()
+    """The clips that could be drawn."""
 
     def questions(self) -> list[Case]:
         """What a judge is asked, in the order of `cases`."""
         return [Case(case.prompt, self.motions[case.recipe], case.program, case.task) for case in self.cases]
+
+
+@dataclass(frozen=True)
+class JoinQuality:
+    """How the joins of a bench compare with the clips that they join.
+
+    `jerk_ratio` is the peak jerk within a quarter of a second of a motion's joins, over the greatest of its clips:
+    median, 95th percentile and maximum over motions. Skating is PhysDiff's, in m/s, of joins and of whole clips.
+    """
+
+    joins: int
+    jerk_ratio: tuple[float, float, float]
+    skating_of_joins: float
+    skating_of_clips: float
+
+
+def join_quality(bench: EventBench) -> JoinQuality:
+    """Numbers of a bench's joins. Raises EvaluationError for a bench without one."""
+    clips = {atom.clip: atom.motion for atom in bench.atoms}
+    jerks = {name: peak_jerk(motion) for name, motion in clips.items()}
+    ratios, skating = [], []
+    for recipe, composed in bench.composed.items():
+        if composed.transitions:
+            joins = [frame for transition in composed.transitions for frame in transition]
+            ratios.append(peak_jerk(composed.motion, joins=joins) / max(jerks[piece.clip] for piece in recipe))
+        skating += [foot_skating(composed.motion[start - 1 : end + 1]) for start, end in composed.transitions]
+    if not ratios:
+        raise EvaluationError("no motion of this bench is joined of two clips or more")
+    median, high, most = np.quantile(ratios, (0.5, 0.95, 1.0)).tolist()
+    used = {piece.clip for recipe in bench.composed for piece in recipe}
+    of_clips = float(np.mean([foot_skating(clips[name]) for name in sorted(used)]))
+    return JoinQuality(len(skating), (median, high, most), float(np.mean(skating)), of_clips)
 
 
 # --- what is true of a motion and a prompt ------------------------------------------------------------------------
@@ -228,6 +266,12 @@ class Atom:
         return replace(self, motion=self.motion.mirror(), event=event, is_mirrored=not self.is_mirrored)
 
     @property
+    def spare(self) -> int | None:
+        """Frames at either end without which a walk, a run or a turn in a walk is still one."""
+        share = SPARE_SHARES.get(self.event.action)
+        return None if share is None else min(round(share * len(self.motion)), MOST_SPARE)
+
+    @property
     def has_side(self) -> bool:
         return self.event.side in OPPOSITE or self.event.direction in OPPOSITE
 
@@ -280,7 +324,7 @@ def _shows(motion: Motion, told: dict[str, Any]) -> bool:
     return True
 
 
-LEAST_WAY_M, LEAST_TURN_DEG = 1.5, 45.0
+LEAST_WAY_M, LEAST_TURN_DEG = 1.0, 45.0
 """A walk or a run gets as far, a turn goes as far to its side; other clips that get as far may hold a walk."""
 NO_WAY_M, NO_WALK_M_S = 0.5, 1.8
 """Who never gets so far, or never is slower, does not walk."""
@@ -335,13 +379,15 @@ def build_eventbench(
     The first groups of a kind do not depend on how many there are: a small bench is part of a large one.
     Raises EvaluationError for clips of too few actions to make a group of.
     """
-    builder = _Builder(atoms_of(clips), seed)
+    atoms = atoms_of(clips)
+    builder = _Builder(atoms, seed)
     for (task, kind), number in groups.items():
         for at in range(number):
             builder.add_group(task, kind, at)
             advance()
     used = {case.recipe: builder.composed[case.recipe] for case in builder.cases}
-    return EventBench(tuple(builder.cases), {recipe: composed.motion for recipe, composed in used.items()}, used)
+    motions = {recipe: composed.motion for recipe, composed in used.items()}
+    return EventBench(tuple(builder.cases), motions, used, tuple(atoms))
 
 
 TRIES = 500
@@ -504,9 +550,7 @@ class _Builder:
     def _composed(self, items: Sequence[_Item]) -> tuple[Piece, ...]:
         recipe = tuple(Piece(item.atom.clip, item.atom.is_mirrored, item.times) for item in items)
         if recipe not in self.composed:
-            parts = [
-                Part(item.atom.motion, item.atom.event, item.times, item.atom.event.action in GAITS) for item in items
-            ]
+            parts = [Part(item.atom.motion, item.atom.event, item.times, item.atom.spare) for item in items]
             self.composed[recipe] = compose(parts)
         return recipe
 

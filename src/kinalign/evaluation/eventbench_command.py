@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kinalign.data.openmocap import load_openmocap
 from kinalign.errors import ConfigError
-from kinalign.evaluation.eventbench import GROUPS, EventBench, build_eventbench
+from kinalign.evaluation.eventbench import GROUPS, EventBench, JoinQuality, build_eventbench, join_quality
 from kinalign.evaluation.eventscores import JudgeScores, Number, score_judge
 from kinalign.evaluation.realbench import counted_bench, trial_bench
 from kinalign.judge.named import judge_named
@@ -63,9 +64,14 @@ def events_bench(config: EventsBench) -> None:
             config.out / f"{name}_answers.jsonl",
             [{"id": case.id, **outcome.to_json()} for case, outcome in zip(questions.cases, outcomes)],
         )
-    report = {name: score.to_json() for name, score in scores.items()}
-    write_json(config.out / "report.json", {"environment": environment(seed=config.seed), "sets": report})
-    text = markdown(scores)
+    joins = join_quality(bench)
+    report = {
+        "environment": environment(seed=config.seed),
+        "sets": {name: score.to_json() for name, score in scores.items()},
+        "joins": asdict(joins),
+    }
+    write_json(config.out / "report.json", report)
+    text = markdown(scores) + "\n" + composition(bench, joins)
     write_atomically(config.out / "report.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
     print(text)
     if "counted" not in sets:
@@ -154,6 +160,34 @@ def markdown(scores: dict[str, JudgeScores]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def composition(bench: EventBench, joins: JoinQuality) -> str:
+    """What the composed cases are made of, as Markdown."""
+    clips = Counter(atom.event.action for atom in bench.atoms)
+    shown_in = Counter(event.action for composed in bench.composed.values() for event in composed.program.events)
+    asked = Counter(event.action for case in bench.cases for event in case.program.events)
+    actions = [["action", "clips", "motions that show it", "prompts that ask for it"], ["---"] * 4]
+    actions += [[name, str(clips[name]), str(shown_in[name]), str(asked[name])] for name in sorted(clips)]
+    kinds = [["sub-task", "kind", "cases", *(f"score {n}" for n in range(1, 6))], ["---"] * 8]
+    for task, kind in dict.fromkeys((case.task, case.kind) for case in bench.cases):
+        true = Counter(case.score for case in bench.cases if (case.task, case.kind) == (task, kind))
+        kinds.append([task, kind, str(true.total()), *(str(true[n]) for n in range(1, 6))])
+    median, high, most = joins.jerk_ratio
+    used = {clip for case in bench.cases for clip in case.clips}
+    return f"""\
+## What the composed cases are made of
+
+{len(bench.cases)} cases, {len(bench.motions)} motions, {len(used)} clips.
+
+{_lines(kinds)}
+
+{_lines(actions)}
+
+{joins.joins} joins. Peak jerk near a motion's joins over that of its clips: median {median:.2f}, 95th percentile \
+{high:.2f}, greatest {most:.2f}. Feet on the
+floor skate {joins.skating_of_joins:.3f} m/s in joins and {joins.skating_of_clips:.3f} m/s in the clips.
+"""
+
+
 ABOUT = """\
 With 95 % intervals and the number of things counted. Intervals leave out one source clip at a time (jackknife); those \
 of shares are at least Wilson's.
@@ -170,7 +204,8 @@ def shown(number: Number) -> str:
         return "–"
     if number.low is None or number.high is None:
         return f"{number.value:.3f} ({number.of})"
-    return f"{number.value:.3f} [{number.low:.3f}, {number.high:.3f}] ({number.of})"
+    low, high = (round(bound, 3) + 0.0 for bound in (number.low, number.high))  # no -0.000
+    return f"{number.value:.3f} [{low:.3f}, {high:.3f}] ({number.of})"
 
 
 def _lines(table: Sequence[Sequence[str]]) -> str:

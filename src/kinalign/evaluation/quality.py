@@ -21,13 +21,12 @@ from kinalign.errors import EvaluationError
 from kinalign.evaluation.contrasts import (
     count_of,
     in_a_row,
-    is_upright,
     order_contrast,
     side_contrast,
-    uniform,
     with_count,
 )
 from kinalign.evaluation.metrics import RPrecision, r_precision
+from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import Motion
 
 POOL_SIZE = 32

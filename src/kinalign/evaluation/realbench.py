@@ -12,7 +12,6 @@ from pathlib import Path
 
 from kinalign.data.records import Clip
 from kinalign.errors import EvaluationError, ProgramError
-from kinalign.evaluation.contrasts import uniform
 from kinalign.evaluation.detector import truth_of
 from kinalign.evaluation.eventbench import (
     BenchCase,
@@ -62,7 +61,7 @@ def trial_bench(clips: Sequence[Clip]) -> EventBench:
     `clips` are whole clips and cut ones, as `load_openmocap` gives them without and with `cut_events`. Three of which
     two show the same are left out. The event too many is one of other trials that none of the three ranges may hold.
     """
-    whole = {clip.id: uniform(clip.motion) for clip in clips if clip.id in TRIALS}
+    whole = {clip.id: clip.motion for clip in clips if clip.id in TRIALS}
     ranges: dict[str, list[Clip]] = {name: [] for name in whole}
     for clip in clips:
         if clip.parent in ranges:
@@ -94,7 +93,7 @@ def trial_bench(clips: Sequence[Clip]) -> EventBench:
                     [EventProgram(tuple((event,) for event in row)) for row in (events, other)], len(cases)
                 )
                 cases += _asked(f"{recipe[0].clip}-{kind}", "temporal", kind, prompts, recipe, shown)
-    return EventBench(tuple(cases), motions, {})
+    return EventBench(tuple(cases), motions)
 
 
 def _range(clip: Clip) -> Interval:
@@ -137,7 +136,7 @@ def counted_bench(path: Path, clips: Sequence[Clip]) -> EventBench:
             raise EvaluationError(
                 f"{path}, entry {number} is {row!r}, which counts no event of a clip of this data ({error!r})"
             ) from error
-        motion = uniform(clip.motion[start : len(clip.motion) if end is None else end])
+        motion = clip.motion[start : len(clip.motion) if end is None else end]
         name = f"{clip.id}@{start}-{start + len(motion)}"
         recipe = (Piece(name, False, 1),)
         motions[recipe] = motion
@@ -145,7 +144,7 @@ def counted_bench(path: Path, clips: Sequence[Clip]) -> EventBench:
         prompts = _spoken([EventProgram(((replace(event, count=count),),)) for count in counts], number)
         shown = ((event, Interval(0, len(motion))),)
         cases += _asked(f"{name}-{event.action}", "frequency", "count", prompts, recipe, shown)
-    return EventBench(tuple(cases), motions, {})
+    return EventBench(tuple(cases), motions)
 
 
 def _spoken(programs: Sequence[EventProgram], seed: int) -> list[Prompt]:

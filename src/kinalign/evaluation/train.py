@@ -27,14 +27,13 @@ from kinalign.evaluation.contrasts import (
     COUNTS,
     count_of,
     in_a_row,
-    is_upright,
     order_contrast,
     side_contrast,
-    uniform,
     with_count,
 )
 from kinalign.evaluation.encoder import EncoderConfig, TextBackbone, TextMotionEncoder, evaluator_features
 from kinalign.motion.features import FeatureStats
+from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import Motion
 from kinalign.run import RunFolder, progress
 from kinalign.training import Draw, Optimization, optimize

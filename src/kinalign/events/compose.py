@@ -5,7 +5,7 @@ first frames of the next (Flash and Hogan 1985, in discrete time), bones keep th
 foot that stands stays where it is or takes one step, and the leg follows by two-bone inverse kinematics. Where a clip
 is left and the next one entered is chosen among the frames that the events do not need.
 
-Letters: T frames, J joints. Motions are at 20 fps on HumanML3D's bones, as `contrasts.uniform` makes them.
+Letters: T frames, J joints. Motions are at 20 fps on HumanML3D's bones, as `joining.uniform` makes them.
 """
 
 from __future__ import annotations
@@ -34,11 +34,9 @@ IDLE_SHARE = 0.15
 """A body is idle while no joint is faster than this share of the clip's fast ones (90th percentile)."""
 KEPT_IDLE = 5
 """Idle frames that may stay before and after an event: a quarter of a second."""
-GAIT_SLACK = 16
-"""Frames at either end of a clip of going that may be left out, so that a foot stands where it is joined."""
-SLACK = 2
-"""Frames at either end of any other clip that may be left out."""
-LENGTHS = (4, 6, 8, 11, 14, 18, 22)
+SPARE_M = 0.1
+"""Frames at either end of a clip can be spared as long as no joint gets further than this in them."""
+LENGTHS = (4, 5, 6, 8, 11, 14, 18, 22)
 """Numbers of frames that a transition is tried with."""
 STANDING_M_S = 0.35
 """A toe that is slower than this stands, if it is low."""
@@ -52,7 +50,7 @@ HIGHEST_LIFT_M = 0.12
 DEEPEST_M = 0.08
 """How far the hips sink at most so that both feet reach the floor."""
 STRETCHED = 0.998
-"""A leg is straight at this share of the length of its bones."""
+"""A leg is stretched to this share of the length of its bones at most, unless it is straighter before or after."""
 SPEED_FRAMES = 3.0
 """Speeds count in the choice of a cut as much as the way that they go in so many frames."""
 NOT_STANDING = 0.1
@@ -67,22 +65,25 @@ JERK_OF_A_FRAME = 10.0
 """A transition may be a frame longer for this much less jerk, in m/s³."""
 JERK_OF_SKATING = 1000.0
 """A transition may jerk more by this many m/s³ where feet skate 1 m/s less."""
+JERK_OF_DETOUR, SHORT_DETOUR_M = 5000.0, 0.5
+"""Swinging out costs so much a metre from here on: arms that come fast would else go round once more."""
 
 _KNEES, _ANKLES, _TOES, _HIPS = (4, 5), (7, 8), (10, 11), (1, 2)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A clip of one event, `times` in a row. `is_gait` says that it may be cut anywhere near its ends, as a walk may.
+    """A clip of one event, `times` in a row.
 
-    The count of the event is said for one clip: a clip of one squat three times is three squats. None where the clip
-    has no count; then it cannot be had more than once.
+    The count of the event is that of one clip: a clip of one squat three times is three squats. It is None where the
+    clip has no count; then it cannot be had more than once. `spare` is how many frames at either end the event does
+    not need, many of a walk; where it is None, only those near the first and the last pose are spared.
     """
 
     motion: Motion
     event: Event
     times: int = 1
-    is_gait: bool = False
+    spare: int | None = None
 
 
 class Interval(NamedTuple):
@@ -174,12 +175,13 @@ class _Clip:
         _require_joinable(part)
         joints = part.motion.joints.astype(np.float64)
         core = _core(joints)
-        slack = min(GAIT_SLACK, len(joints) // 4) if part.is_gait else SLACK
         latest, earliest = len(joints) // 2 - 3, len(joints) // 2 + 2  # so that frames are left to tell speeds from
         first = min(max(core.start - KEPT_IDLE, 0), latest)
         last = max(min(core.end - 1 + KEPT_IDLE, len(joints) - 1), earliest)
-        heads = range(first, min(max(core.start, first + slack), latest) + 1)
-        tails = range(max(min(core.end - 1, last - slack), earliest), last + 1)
+        moving = joints[core.start : core.end]
+        at_start, at_end = (_spare(each) if part.spare is None else part.spare for each in (moving, moving[::-1]))
+        heads = range(first, max(first, min(core.start + at_start, latest)) + 1)
+        tails = range(min(last, max(core.end - 1 - at_end, earliest)), last + 1)
         return _Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), _peak_jerk(joints))
 
 
@@ -209,6 +211,12 @@ def _core(joints: Array) -> Interval:
     speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(axis=1)
     moving = np.flatnonzero(speed > IDLE_SHARE * np.quantile(speed, 0.9))
     return Interval(int(moving[0]), int(moving[-1]) + 2) if len(moving) else Interval(0, len(joints))
+
+
+def _spare(joints: Array) -> int:
+    """How many frames can be left out before a joint gets far from where it is in the first."""
+    is_far = np.linalg.norm(joints - joints[0], axis=-1).max(axis=1) > SPARE_M
+    return int(np.argmax(is_far)) - 1 if is_far.any() else 0
 
 
 def _standing(joints: Array) -> NDArray[np.bool_]:
@@ -247,12 +255,9 @@ def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
             between = _between(past[-3:], future[:3], stands, number)
             around = np.concatenate((past, between, future))
             jerk = _peak_jerk(around)
-            cost = (
-                jerk
-                + MORE_THAN_REAL * max(jerk - real, 0.0)
-                + JERK_OF_A_FRAME * number
-                + JERK_OF_SKATING * _skating(around)
-            )
+            detour = _detour(around[len(past) - 1 : 1 - len(future)])
+            cost = jerk + MORE_THAN_REAL * max(jerk - real, 0.0) + JERK_OF_A_FRAME * number
+            cost += JERK_OF_SKATING * _skating(around) + JERK_OF_DETOUR * max(detour - SHORT_DETOUR_M, 0.0)
             if cost < least:
                 best, least = _Join(tail, head, between, laid, jerk), cost
     assert best is not None
@@ -265,6 +270,13 @@ def _skating(joints: Array) -> float:
     speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * FPS
     is_low = toes[..., 1] < SKATING_HEIGHT_M
     return float((speed * (is_low[1:] & is_low[:-1])).mean())
+
+
+def _detour(joints: Array) -> float:
+    """How much farther in metres a joint goes, seen from the hips, than from its first place straight to its last."""
+    seen = joints - joints[:, :1]
+    way = np.linalg.norm(np.diff(seen, axis=0), axis=-1).sum(axis=0)
+    return float((way - np.linalg.norm(seen[-1] - seen[0], axis=-1)).max())
 
 
 def _cuts(before: _Clip, after: _Clip) -> list[tuple[int, int, int]]:
@@ -311,9 +323,10 @@ def _between(past: Array, future: Array, stands: NDArray[np.bool_], number: int)
     joints = with_bone_lengths(_smoothest(past, future, number), HUMANML3D)
     share = np.arange(1, number + 1) / (number + 1)
     feet = [_feet_path(past, future, number, foot, stands[:, foot]) for foot in (0, 1)]
-    joints[..., 1] -= (_shortfall(joints, feet) * _bump(share))[:, None]
-    for foot, path in enumerate(feet):
-        _place_leg(joints, foot, path)
+    reaches = [_reach(past[-1], future[0], share, foot) for foot in (0, 1)]
+    joints[..., 1] -= (_shortfall(joints, feet, reaches) * _bump(share))[:, None]
+    for foot, (path, reach) in enumerate(zip(feet, reaches)):
+        _place_leg(joints, foot, path, reach)
     return joints
 
 
@@ -354,31 +367,34 @@ def _bump(share: Array) -> Array:
     return (4 * share * (1 - share)) ** 3
 
 
-def _shortfall(joints: Array, feet: Sequence[Array]) -> float:
+def _reach(last: Array, first: Array, share: Array, foot: int) -> Array:
+    """(number,) how far from hip to ankle a leg reaches: nearly its length, or as far as it does before and after."""
+    before, after = (float(np.linalg.norm(pose[_ANKLES[foot]] - pose[_HIPS[foot]])) for pose in (last, first))
+    length = HUMANML3D.bone_lengths[[_KNEES[foot], _ANKLES[foot]]].sum()
+    return np.maximum(STRETCHED * length, before + (after - before) * share)
+
+
+def _shortfall(joints: Array, feet: Sequence[Array], reaches: Sequence[Array]) -> float:
     """How far in metres the hips are too high at most for the legs to reach the feet."""
     most = 0.0
-    for foot, path in enumerate(feet):
+    for foot, (path, reach) in enumerate(zip(feet, reaches)):
         way = path[:, 0] - joints[:, _HIPS[foot]]
-        height = np.sqrt(np.maximum(_reach(foot) ** 2 - np.square(way[:, [0, 2]]).sum(axis=-1), 0.0))
+        height = np.sqrt(np.maximum(reach**2 - np.square(way[:, [0, 2]]).sum(axis=-1), 0.0))
         most = max(most, float((-way[:, 1] - height).max()))
     return min(most, DEEPEST_M)
 
 
-def _reach(foot: int) -> float:
-    return float(STRETCHED * HUMANML3D.bone_lengths[[_KNEES[foot], _ANKLES[foot]]].sum())
-
-
-def _place_leg(joints: Array, foot: int, path: Array) -> None:
+def _place_leg(joints: Array, foot: int, path: Array, reach: Array) -> None:
     """Bends the leg in place so that its ankle is where the path says, as near as it reaches, the knee as it points."""
     hip, knee = joints[:, _HIPS[foot]], joints[:, _KNEES[foot]]
     thigh, shin = HUMANML3D.bone_lengths[[_KNEES[foot], _ANKLES[foot]]]
     way = path[:, 0] - hip
     length = np.linalg.norm(way, axis=-1, keepdims=True)
     straight = way / length
-    length = np.minimum(length, _reach(foot))
+    length = np.minimum(length, reach[:, None])
     along = (length**2 + thigh**2 - shin**2) / (2 * length)
     aside = knee - hip - np.sum((knee - hip) * straight, axis=-1, keepdims=True) * straight
-    aside /= np.linalg.norm(aside, axis=-1, keepdims=True)
+    aside /= np.maximum(np.linalg.norm(aside, axis=-1, keepdims=True), 1e-9)  # a straight leg has no such side
     joints[:, _KNEES[foot]] = hip + along * straight + np.sqrt(np.maximum(thigh**2 - along**2, 0.0)) * aside
     joints[:, _ANKLES[foot]] = hip + length * straight
     toes = path[:, 1] - path[:, 0]

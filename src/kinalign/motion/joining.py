@@ -1,4 +1,4 @@
-"""Motions joined without a jump: laid onto each other on the ground, faded, and bent to end where they should.
+"""Motions joined without a jump: made uniform, laid onto each other, faded, and bent to end where they should.
 
 Letters: T frames, J joints. Everything turns about the vertical only: up stays up.
 """
@@ -11,13 +11,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kinalign.errors import MotionError
-from kinalign.motion.features import with_bone_lengths
-from kinalign.motion.motion import Motion
+from kinalign.motion.features import canonical_joints, with_bone_lengths
+from kinalign.motion.motion import FPS, Motion
+from kinalign.motion.skeleton import HUMANML3D
 
 Array = NDArray[np.floating]
-
-
 Frames = slice | NDArray[np.integer]
+
+UPRIGHT_M = 0.75
+"""A body with HumanML3D's bones stands while its pelvis is at least this high; standing still it is at 0.9 m or so."""
+
+
+def uniform(motion: Motion) -> Motion:
+    """The motion at 20 fps with HumanML3D's bones, on the floor and facing +z, so that any two can be joined.
+
+    Raises MotionError for another skeleton than HumanML3D's.
+    """
+    if motion.skeleton.num_joints != HUMANML3D.num_joints:
+        raise MotionError(
+            f"motions are joined on the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r}; this one has "
+            f"{motion.skeleton.num_joints} ({motion.skeleton.name!r})"
+        )
+    motion = motion.resample(FPS)
+    return Motion(canonical_joints(motion, target_skeleton=HUMANML3D), fps=FPS)
+
+
+def is_upright(motion: Motion, frame: int) -> bool:
+    """Whether a uniform motion stands in a frame, so that another one can begin or end there."""
+    return bool(motion.joints[frame, 0, 1] >= UPRIGHT_M)
 
 
 def lay_onto(motion: Motion, frames: Frames, target: Motion, target_frames: Frames) -> Motion:
