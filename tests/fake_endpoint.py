@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class FakeEndpoint:
         class Handler(_Handler):
             fake = endpoint
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
@@ -66,6 +67,12 @@ class FakeEndpoint:
         return f"http://127.0.0.1:{self.server.server_port}/v1"
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # whoever asks may be killed at any time
+            super().handle_error(*_)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     fake: FakeEndpoint
@@ -76,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         fake = self.fake
         raw = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(raw) < int(self.headers["Content-Length"]):  # whoever asks was killed
+            return
         with fake.lock:
             number = len(fake.requests)
             fake.requests.append(json.loads(raw))
@@ -86,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             time.sleep(fake.delay_s)
             self._respond(json.loads(raw), raw, fake.fault(number))
-        except (BrokenPipeError, ConnectionResetError):
+        except ConnectionError:
             pass
         finally:
             with fake.lock:

@@ -23,7 +23,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -50,6 +50,8 @@ FIRST_WAIT_S = 1.0
 """Before the second attempt, where the server does not say how long to wait; twice as long before each further one."""
 LONGEST_WAIT_S = 300.0
 """A server that asks for a longer wait than this gets no further attempt."""
+LOW_DETAIL_PX = 512
+"""Side of a picture that OpenAI's models see in full at low detail; larger ones would be shrunk to it."""
 BYTES_PER_TOKEN = 4
 """Of English text, about; a token has one byte at least, which is what budgets reckon with."""
 TOKENS_PER_PART = 8
@@ -76,8 +78,6 @@ class ChatSettings:
     """Price of a million output tokens in US dollars."""
     tokens_per_picture: int | None = None
     """What one picture counts, by your provider's formula; needed for estimates and budgets."""
-    detail: Literal["low", "high", "auto"] = "low"
-    """How closely the model looks at pictures, where the server knows of it."""
     temperature: float | None = None
     """Sampling temperature; the server's own where it is left out, which some models insist on."""
     max_tokens: int = 1500
@@ -107,11 +107,11 @@ class ChatSettings:
                     "http://localhost:8000/v1"
                 )
         if not self.model.strip():
-            raise ConfigError("model is empty; give the name by which the server knows it (--model)")
+            raise ConfigError("model is empty; give the name by which the server knows it")
         if self.budget_usd is not None and (self.input_usd is None or self.output_usd is None):
             raise ConfigError(
                 f"budget_usd={self.budget_usd} cannot be kept without prices; give those of your provider for a "
-                "million tokens (--input-usd, --output-usd; 0 for a server of your own)"
+                "million tokens (input_usd, output_usd; 0 for a server of your own)"
             )
 
 
@@ -159,7 +159,7 @@ class Estimate:
     def __str__(self) -> str:
         what = f"{self.num_calls} calls, {self.num_pictures} pictures, about {self.text_tokens} tokens of text"
         if self.input_usd is None or self.at_most_usd is None:
-            return f"{what}; cost unknown (--input-usd, --output-usd and --tokens-per-picture tell it)"
+            return f"{what}; cost unknown (input_usd, output_usd and tokens_per_picture tell it)"
         return (
             f"{what}: about ${self.input_usd:.4f} and the answers, ${self.at_most_usd:.4f} at most; what is recorded "
             "costs nothing"
@@ -181,7 +181,7 @@ class Bill:
     has_prices: bool = True
 
     def __str__(self) -> str:
-        cost = f"${self.usd:.4f}" if self.has_prices else "cost unknown (--input-usd and --output-usd tell it)"
+        cost = f"${self.usd:.4f}" if self.has_prices else "cost unknown (input_usd and output_usd tell it)"
         lost = f", {self.num_lost} lost on the way that may have been charged" if self.num_lost else ""
         return (
             f"{self.num_paid} answers paid, {self.num_recorded} from recordings, {self.num_retried} calls "
@@ -202,6 +202,23 @@ class _Unanswerable(Exception):
     """The server takes this one question for too long or unseemly; it would not charge for saying so."""
 
 
+@dataclass
+class _Run:
+    """Questions that are asked together: the first error ends them all."""
+
+    is_over: threading.Event = field(default_factory=threading.Event)
+    ended_by: BaseException | None = None
+
+    def end(self, error: BaseException | None = None) -> None:
+        self.ended_by = self.ended_by or error
+        self.is_over.set()
+
+    def go_on_with(self, request: Request[Any]) -> None:
+        """Raise what ended the run, if it has ended."""
+        if self.is_over.is_set():
+            raise self.ended_by or EndpointError(f"{_name_of(request)} is not asked: the run was ended")
+
+
 class ChatClient:
     """Asks one model. Raises ConfigError where the openai package or the key is absent."""
 
@@ -220,48 +237,45 @@ class ChatClient:
         if not settings.replay:
             if not self._key and settings.base_url is None and not os.environ.get("OPENAI_BASE_URL"):
                 raise ConfigError(
-                    f"the environment has no {KEY_VARIABLE}; set it, name a server that needs none (--base-url), or "
-                    "use recorded answers only (--replay)"
+                    f"the environment has no {KEY_VARIABLE}; set it, name a server that needs none (base_url), or "
+                    "use recorded answers only (replay)"
                 )
             # a server of one's own wants none, but the package wants a word
             self._openai = openai.OpenAI(api_key=self._key or "none", base_url=settings.base_url, max_retries=0)
             weakref.finalize(self, self._openai.close)
             self._where = _without_secrets(str(self._openai.base_url))
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._ended_by: BaseException | None = None
         self._calls = threading.Condition()
         self._num_open = 0
         self._next_start_s = 0.0
         self._knows_schemas = True
         self._limit_name = "max_tokens"
-        self._used_share = 1.0
+        self._excess = 1.0  # what calls cost, over the most that was reckoned
 
     def ask(self, messages: Iterable[Message], form: type[T], *, vote: int = 0, about: str = "") -> Answer[T]:
         """The one answer to a question: from the recordings, or from the server.
 
         Raises EndpointError where no answer can be had, BudgetError where it could cost more than is left.
         """
-        return next(self.ask_all([Request(tuple(messages), form, vote, about)]))
+        return self._answer(Request(tuple(messages), form, vote, about), _Run())
 
     def ask_all(self, requests: Iterable[Request[T]]) -> Iterator[Answer[T]]:
         """Answers in the order of the requests, several calls at a time; requests are taken as calls become free.
 
         After the first error no further call goes out; those under way are waited for and recorded.
         """
-        self._stop.clear()
-        self._ended_by = None
+        run = _Run()
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             waiting: deque[Future[Answer[T]]] = deque()
             try:
                 for request in requests:
-                    waiting.append(pool.submit(self._answer_or_stop, request))
+                    waiting.append(pool.submit(self._answer_or_end, request, run))
                     if len(waiting) >= 4 * self.settings.concurrency:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
             finally:
-                self._stop.set()
+                run.end()
                 for future in waiting:
                     future.cancel()
 
@@ -281,16 +295,14 @@ class ChatClient:
             sum(self._at_most_usd(texts, number, form) for texts, number in calls),
         )
 
-    def _answer_or_stop(self, request: Request[T]) -> Answer[T]:
+    def _answer_or_end(self, request: Request[T], run: _Run) -> Answer[T]:
         try:
-            return self._answer(request)
+            return self._answer(request, run)
         except BaseException as error:
-            with self._lock:
-                self._ended_by = self._ended_by or error
-            self._stop.set()
+            run.end(error)
             raise
 
-    def _answer(self, request: Request[T]) -> Answer[T]:
+    def _answer(self, request: Request[T], run: _Run) -> Answer[T]:
         key = self._key_of(request)
         record = self._recordings.find(key)
         is_new = False
@@ -298,14 +310,14 @@ class ChatClient:
             if self.settings.replay:
                 raise EndpointError(
                     f"{self.settings.cache} holds no answer of {self.settings.model} to {_name_of(request)} (answer "
-                    f"{key[:12]}); run without --replay to ask for it"
+                    f"{key[:12]}); run without replay to ask for it"
                 )
             with self._recordings.alone_with(key):
                 record = self._recordings.find(key)  # somebody else may have asked just now
                 if record is None:
                     is_new = True
                     try:
-                        record = self._pay(request, key)
+                        record = self._pay(request, key, run)
                     except _Unanswerable as refusal:
                         return Answer(None, str(refusal))
         served = self._recordings.served_model(self.settings.model, record["model"] if is_new else None)
@@ -313,7 +325,7 @@ class ChatClient:
         if is_new and record["model"] != served:
             raise EndpointError(
                 f"{self._where} answered as model {served!r} before and as {record['model']!r} now; answers of two "
-                f"models cannot be compared: name one that stays (--model), or begin anew in another folder (--cache)"
+                f"models cannot be compared: name one that stays (model), or begin anew in another folder (cache)"
             )
         with self._lock:
             self.bill.num_paid += is_new
@@ -336,23 +348,25 @@ class ChatClient:
                     for message in request.messages
                 ],
                 "form": request.form.model_json_schema(),
-                "detail": settings.detail,
                 "temperature": settings.temperature,
                 "max_tokens": settings.max_tokens,
                 "vote": request.vote,
             }
         )
 
-    def _pay(self, request: Request[T], key: str) -> dict[str, Any]:
+    def _pay(self, request: Request[T], key: str, run: _Run) -> dict[str, Any]:
         """Ask the server, several times if need be, and record what it answers."""
         at_most_usd = self._at_most_usd(*_contents(request.messages), request.form)
         for attempt in range(1, self.settings.attempts + 1):
-            self._wait_for_turn(request)
-            call = self._open_call(request, at_most_usd)
+            self._wait_for_turn(request, run)
+            call, reserved_usd = self._open_call(request, at_most_usd, run)
+            cost_usd = reserved_usd  # whatever goes wrong: it may have been charged
             try:
-                completion = self._send(request)
+                record = self._record(request, key, self._send(request), at_most_usd)
+                self._recordings.keep(key, record)
+                cost_usd = record["usd"] or 0.0
             except _Failure as failure:
-                self._close_call(call, at_most_usd if failure.is_lost else 0.0)
+                cost_usd = reserved_usd if failure.is_lost else 0.0
                 with self._lock:
                     self.bill.num_lost += failure.is_lost
                     self.bill.num_retried += attempt < self.settings.attempts
@@ -361,42 +375,44 @@ class ChatClient:
                         f"{self._where} gave no answer to {_name_of(request)} in {attempt} attempts: {failure}; all "
                         "answers so far are kept: run the same again to go on"
                     ) from None
-                self._wait_after(failure, attempt)
+                self._put_off(failure)
+                wait_s = 0.0 if failure.wait_s is not None else FIRST_WAIT_S * 2 ** (attempt - 1)
             except (EndpointError, _Unanswerable):
-                self._close_call(call, 0.0)
+                cost_usd = 0.0
                 raise
             else:
-                record = self._record(request, key, completion, at_most_usd)
-                self._recordings.keep(key, record)
-                self._close_call(call, record["usd"] or 0.0)
+                self._reckon_with(cost_usd, at_most_usd)
                 return record
+            finally:
+                self._close_call(call, cost_usd)
+            # apart, so that calls that failed together do not come back together
+            run.is_over.wait(wait_s * random.uniform(0.75, 1.25))
         raise AssertionError("the last attempt returns or raises")
 
-    def _open_call(self, request: Request[T], at_most_usd: float) -> str:
-        """Enter a call in the ledger; where the budget does not allow for it, once calls under way have cost less."""
+    def _open_call(self, request: Request[T], at_most_usd: float, run: _Run) -> tuple[str, float]:
+        """Enter a call in the ledger, and what it is entered with.
+
+        Where the budget does not allow for it, it waits for calls under way, which may cost less.
+        """
         with self._calls:
             while True:
-                self._go_on_with(request)
+                run.go_on_with(request)
+                reserved_usd = at_most_usd * self._excess
                 try:
-                    call = self._recordings.open_call(at_most_usd, budget_usd=self.settings.budget_usd)
+                    call = self._recordings.open_call(reserved_usd, budget_usd=self.settings.budget_usd)
                 except BudgetError:
                     if not self._num_open:
                         raise
                     self._calls.wait()
                 else:
                     self._num_open += 1
-                    return call
+                    return call, reserved_usd
 
     def _close_call(self, call: str, usd: float) -> None:
         with self._calls:
             self._recordings.close_call(call, usd)
             self._num_open -= 1
             self._calls.notify_all()
-
-    def _go_on_with(self, request: Request[T]) -> None:
-        """Raise what ended the run, if it has ended."""
-        if self._stop.is_set():
-            raise self._ended_by or EndpointError(f"{_name_of(request)} is not asked: the run was ended")
 
     def _at_most_usd(self, texts: Sequence[str], num_pictures: int, form: type[Form]) -> float:
         """The most that a call can cost: every byte of text a token, and the longest answer; 0 where unknown."""
@@ -406,12 +422,12 @@ class ChatClient:
                 return 0.0
             raise ConfigError(
                 f"budget_usd={self.settings.budget_usd} cannot be kept without the tokens that a picture counts; your "
-                "provider has a formula for it (--tokens-per-picture)"
+                "provider has a formula for it (tokens_per_picture)"
             )
         # servers tell the model the schema, too
         num_bytes = sum(len(text.encode()) for text in texts) + len(json.dumps(form.model_json_schema()))
         tokens = num_bytes + TOKENS_PER_PART * (len(texts) + num_pictures + 1) + num_pictures * per_picture
-        return self._used_share * self._usd(tokens, self.settings.max_tokens)
+        return self._usd(tokens, self.settings.max_tokens)
 
     def _usd(self, input_tokens: int, output_tokens: int) -> float:
         return (
@@ -424,15 +440,6 @@ class ChatClient:
         usd: float | None = None
         if self.bill.has_prices:
             usd = self._usd(usage.prompt_tokens, usage.completion_tokens) if usage else at_most_usd or None
-            if usd and usd > at_most_usd > 0:
-                warnings.warn(
-                    f"an answer cost ${usd:.4f}, reckoned was ${at_most_usd:.4f} at most: tokens_per_picture="
-                    f"{self.settings.tokens_per_picture} is too low for {self.settings.model}, or the server does not "
-                    "know max_tokens; budgets reckon with more from now on",
-                    stacklevel=2,
-                )
-                with self._lock:
-                    self._used_share *= usd / at_most_usd
         return {
             "key": key,
             "about": request.about,
@@ -448,24 +455,35 @@ class ChatClient:
             "usd": usd,
         }
 
-    def _wait_for_turn(self, request: Request[T]) -> None:
+    def _reckon_with(self, cost_usd: float, at_most_usd: float) -> None:
+        """Learn from an answer that cost more than it can: the next ones are reckoned with as much more."""
+        with self._lock:
+            is_more = cost_usd > at_most_usd * self._excess > 0
+            if is_more:
+                self._excess = cost_usd / at_most_usd
+        if is_more:
+            warnings.warn(
+                f"an answer cost ${cost_usd:.4f}, reckoned was ${at_most_usd:.4f} at most: tokens_per_picture="
+                f"{self.settings.tokens_per_picture} is too low for {self.settings.model}, or the server does not know "
+                "max_tokens; budgets reckon with more from now on",
+                stacklevel=2,
+            )
+
+    def _wait_for_turn(self, request: Request[T], run: _Run) -> None:
         """Calls start at the rate that is allowed, and all wait while the server asks to."""
         per_minute = self.settings.requests_per_minute
         with self._lock:
             now_s = time.monotonic()
             start_s = max(now_s, self._next_start_s)
             self._next_start_s = start_s + (60 / per_minute if per_minute else 0)
-        if start_s > now_s:
-            self._stop.wait(start_s - now_s)
-        self._go_on_with(request)
+        run.is_over.wait(start_s - now_s)
+        run.go_on_with(request)
 
-    def _wait_after(self, failure: _Failure, attempt: int) -> None:
+    def _put_off(self, failure: _Failure) -> None:
+        """All calls wait as long as the server asks to."""
         if failure.wait_s is not None:
             with self._lock:
                 self._next_start_s = max(self._next_start_s, time.monotonic() + failure.wait_s)
-        else:
-            # apart, so that calls that failed together do not come back together
-            self._stop.wait(FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
 
     def _send(self, request: Request[T]) -> ChatCompletion:
         """One call, or more where the server knows another dialect; a call that is refused for that costs nothing."""
@@ -510,7 +528,7 @@ class ChatClient:
                 "content": [
                     {"type": "text", "text": part}
                     if isinstance(part, str)
-                    else {"type": "image_url", "image_url": {"url": _data_url(part), "detail": self.settings.detail}}
+                    else {"type": "image_url", "image_url": {"url": _data_url(part), "detail": _detail(part)}}
                     for part in message.parts
                 ],
             }
@@ -576,7 +594,7 @@ class ChatClient:
         way_out = {
             401: f"set {KEY_VARIABLE} to a key of that server",
             403: f"set {KEY_VARIABLE} to a key that may use {self.settings.model!r}",
-            404: f"check the address (--base-url) and the model {self.settings.model!r} (--model)",
+            404: f"check the address (base_url) and the model {self.settings.model!r} (model)",
         }.get(status, f"the question was {_name_of(request)}")
         return EndpointError(f"{self._where} refuses with status {status}: {said}; {way_out}")
 
@@ -631,8 +649,13 @@ def _data_url(picture: Picture) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
+def _detail(picture: Picture) -> str:
+    """The cheapest look that loses nothing, for servers that know of it."""
+    return "low" if max(picture.shape[:2]) <= LOW_DETAIL_PX else "high"
+
+
 def _name_of(request: Request[T]) -> str:
-    return f"{request.about or 'a question'!r}{f', vote {request.vote + 1}' if request.vote else ''}"
+    return f"{_excerpt(request.about) or 'a question'!r}{f', vote {request.vote + 1}' if request.vote else ''}"
 
 
 def _without_secrets(url: str) -> str:

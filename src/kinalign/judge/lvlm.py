@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kinalign.errors import ConfigError, KinalignError
 from kinalign.events.program import Event, EventProgram
@@ -22,7 +23,7 @@ from kinalign.motion.motion import FPS, Motion
 from kinalign.render.camera import Framing
 from kinalign.render.figure import GRID_M, Picture, render_frames
 from kinalign.render.sheet import contact_sheet, frame_indices
-from kinalign.run import progress
+from kinalign.run import config_from_json, progress, read_json
 
 if TYPE_CHECKING:
     from kinalign.judge.forms import SeenMotion
@@ -61,19 +62,24 @@ class LVLMSettings(ChatSettings):
 class LVLMJudge:
     """Asks a vision-language model behind an OpenAI-compatible endpoint.
 
-    Raises ConfigError where the openai package or the key is absent, BudgetError and EndpointError where no more
-    answers can be had; those that were paid for are recorded and used again.
+    `model` is its name, a JSON file with LVLMSettings, or the settings themselves; others are named beside it, as in
+    `LVLMJudge("gpt-4o", votes=3)`. Raises ConfigError where the openai package or the key is absent or a setting
+    cannot be; judging raises BudgetError and EndpointError where no more answers can be had. Those that were paid for
+    are recorded and used again.
     """
 
-    def __init__(self, settings: LVLMSettings) -> None:
-        self.settings = settings
-        self._client = ChatClient(settings)
+    def __init__(self, model: str | LVLMSettings = LVLMSettings.model, **settings: Any) -> None:
+        if isinstance(model, str):
+            is_file = model.endswith(".json")
+            model = config_from_json(LVLMSettings, read_json(model) if is_file else {"model": model})
+        self.settings = replace(model, **settings)
+        self._client = ChatClient(self.settings)
 
     @property
     def name(self) -> str:
         """lvlm:, the model, and all that the answers depend on."""
         s = self.settings
-        words = [s.look, f"every {s.every}", f"{s.size} px", s.camera, f"{s.detail} detail"]
+        words = [s.look, f"every {s.every}", f"{s.size} px", s.camera]
         words += [] if s.temperature is None else [f"temperature {s.temperature:g}"]
         words += [] if s.votes == 1 else [f"{s.votes} votes"]
         return f"lvlm:{s.model} ({', '.join(words)})"
@@ -100,7 +106,7 @@ class LVLMJudge:
         asked: list[int] = []
         unseen: dict[int, str] = {}
         given: list[list[Answer[SeenMotion]]] = [[] for _ in cases]
-        with progress(f"lvlm:{self.settings.model}", total=len(cases) * self.settings.votes) as advance:
+        with self._progress(cases) as advance:
             for position, answer in enumerate(self._client.ask_all(self._requests(cases, asked, unseen))):
                 given[asked[position]].append(answer)
                 advance(note=f"${self.bill.usd:.4f}" if self.bill.has_prices else "")
@@ -108,6 +114,14 @@ class LVLMJudge:
             Invalid(self.name, unseen[number]) if number in unseen else _outcome(self.name, case, answers)
             for number, (case, answers) in enumerate(zip(cases, given))
         ]
+
+    def _progress(self, cases: Sequence[Case]) -> AbstractContextManager[Callable[..., None]]:
+        """A bar that shows what the answers cost at most and what they have cost so far; one case needs none."""
+        if len(cases) == 1:
+            return nullcontext(lambda note: None)
+        at_most_usd = self.estimate(cases).at_most_usd
+        cost = "cost unknown" if at_most_usd is None else f"at most ${at_most_usd:.4f}"
+        return progress(f"lvlm:{self.settings.model}, {cost}", total=len(cases) * self.settings.votes)
 
     def __call__(self, prompt: str, motion: Motion) -> Outcome:
         return self.judge_all([Case.of(prompt, motion)])[0]

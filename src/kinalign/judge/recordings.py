@@ -79,12 +79,6 @@ class Recordings:
                 write_json(path, names | {asked: served})
             return names.get(asked, served)
 
-    def spent_usd(self) -> float:
-        """What all calls so far have cost, those that were left open at the most that they can have cost."""
-        with _alone(self.folder, LEDGER):
-            self._read_ledger()
-            return self._settled_usd + sum(self._open_usd.values())
-
     def open_call(self, at_most_usd: float, *, budget_usd: float | None) -> str:
         """Enter a call that is to go out and return its number; raises BudgetError where it could exceed the budget."""
         with _alone(self.folder, LEDGER):
@@ -97,7 +91,7 @@ class Recordings:
                     f"${spent:.4f} of the budget of ${budget_usd:.4f} are spent in {self.folder}"
                     f"{f' (${left_open:.4f} of it for calls without an answer yet)' if left_open else ''}, and the "
                     f"next call may cost ${at_most_usd:.4f}; all answers so far are kept: run the same again with a "
-                    "larger budget (--budget-usd) to go on"
+                    "larger budget (budget_usd) to go on"
                 )
             call = secrets.token_hex(6)
             self._write_line({"call": call, "at_most_usd": at_most_usd})
