@@ -15,14 +15,13 @@ import tyro
 from kinalign.data.openmocap import load_openmocap
 from kinalign.data.records import Split
 from kinalign.errors import CheckpointError, EvaluationError
-from kinalign.evaluation.bench import sha256_of_weights
 from kinalign.evaluation.commands import SHIPPED_ENCODER
 from kinalign.evaluation.encoder import TextMotionEncoder
 from kinalign.evaluation.eventbench import GROUPS, BenchCase, build_eventbench
 from kinalign.judge.embedding import Calibration, EmbeddingJudge, Nearness, calibrate, nearness_of
 from kinalign.judge.verdict import Case
 from kinalign.pipeline import shipped_model
-from kinalign.run import config_from_json, config_to_json, progress, read_json, write_json
+from kinalign.run import config_from_json, config_to_json, progress, read_json, sha256_of_weights, write_json
 
 CALIBRATION = "judge.json"
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,7 +25,7 @@ import torch
 
 from kinalign.errors import CheckpointError, ConfigError
 from kinalign.judge.client import Estimate
-from kinalign.judge.lvlm import LVLMJudge, LVLMSettings
+from kinalign.judge.lvlm import LVLMJudge
 from kinalign.judge.named import judge_named
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.judge.verdict import Judge
@@ -77,7 +76,7 @@ class PreferBuild:
     candidates: int = 10
     """Motions for each prompt."""
     judge: str = "kinematic"
-    """Who judges: kinematic, embedding, lvlm:MODEL, or your own as MODULE:CLASS."""
+    """Who judges: kinematic, embedding, lvlm:MODEL, lvlm:FILE.json with its settings, or your own as MODULE:CLASS."""
     model: Path | None = None
     """Model folder; the shipped model where it is left out."""
     seed: int = 0
@@ -96,8 +95,6 @@ class PreferBuild:
     """Pairs of a prompt, at most."""
     bench: Path | None = None
     """report.json of `kinalign events bench` for this judge: its accuracy goes onto the card."""
-    lvlm: LVLMSettings = field(default_factory=LVLMSettings)
-    """How a vision-language model is asked, where it judges."""
     dry_run: bool = False
     """Write nothing: say how much there is to do, how long it takes and what it costs."""
     ray: bool = False
@@ -113,7 +110,7 @@ def prefer_build(config: PreferBuild) -> Path:
     require_pyarrow()
     torch.set_num_threads(config.threads)
     folder = config.model or shipped_model()
-    model, judge = TextToMotion.from_pretrained(folder), _maker(config)()
+    model, judge = TextToMotion.from_pretrained(folder), judge_named(config.judge)
     accuracy = accuracy_of(config.bench, judge.name)
     prompts = _prompts(config)
     model.instructions([prompt.prompt for prompt in prompts])
@@ -139,15 +136,6 @@ def prefer_build(config: PreferBuild) -> Path:
         print(judge.bill)
     print(config.out / PAIRS)
     return config.out
-
-
-def _maker(config: PreferBuild) -> Callable[[], Judge]:
-    """What makes the judge, here or in a worker."""
-    if config.judge.partition(":")[0] != "lvlm":
-        return partial(judge_named, config.judge)
-    model = config.judge.partition(":")[2] or config.lvlm.model
-    # a worker has a working folder of its own
-    return partial(LVLMJudge, replace(config.lvlm, model=model, cache=config.lvlm.cache.resolve()))
 
 
 def _prompts(config: PreferBuild) -> list[PreferencePrompt]:
@@ -218,7 +206,7 @@ def _annotate_on_ray(config: PreferBuild, model: Path, prompts: Sequence[Prefere
     with progress("candidates and verdicts", total=len(prompts), done=done) as advance:
         if missing:
             for chunk in annotated(
-                missing, model=model, judge=_maker(config), draws=draws, workers=config.workers, threads=config.threads
+                missing, model=model, judge=config.judge, draws=draws, workers=config.workers, threads=config.threads
             ):
                 chunk.write_candidates(config.out)
                 chunk.write_verdicts(config.out)
