@@ -19,11 +19,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from fake_endpoint import FakeEndpoint
 from test_pipeline import FREE, tokenizer_of
 
 from kinalign.cli import main
 from kinalign.errors import ConfigError, DataError, KinalignError
 from kinalign.events.parse import parse
+from kinalign.judge import client
 from kinalign.judge.verdict import Case, Invalid, Outcome, Verdict
 from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.text import plain_tokenizer
@@ -414,3 +416,38 @@ def processes_with(mark: str) -> list[str]:
             if mark.encode() in (folder / "environ").read_bytes():
                 left.append((folder / "cmdline").read_text())
     return left
+
+
+# --- with a judge that is paid ------------------------------------------------------------------------------------
+
+
+def test_a_judge_that_is_paid_is_paid_once_within_its_budget_and_what_it_refuses_is_counted(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openai")
+    monkeypatch.setattr(client, "FIRST_WAIT_S", 0.01)
+    faults = {1: "429", 3: "500", 4: "refusal", 6: "malformed", 9: "cut", 12: "refusal"}
+    out, asked = tmp_path / "set", tmp_path / "judge.json"
+
+    def build(*options: str, budget_usd: float) -> int:
+        judge = {"model": "seer", "base_url": endpoint.url, "cache": str(tmp_path / "answers"), "look": "sheet"}
+        judge |= {"size": 48, "timeout_s": 20.0, "concurrency": 2, "max_tokens": 300, "budget_usd": budget_usd}
+        judge |= {"input_usd": 2.5, "output_usd": 10.0, "tokens_per_picture": 85}
+        asked.write_text(json.dumps(judge), encoding="utf-8")
+        words = ["prefer", "build", "--prompts", "5", "--candidates", "4", "--model", str(model), "--out", str(out)]
+        return main([*words, "--judge", f"lvlm:{asked}", *options])
+
+    with FakeEndpoint(fault=lambda n: faults.get(n, "")) as endpoint:
+        assert build("--dry-run", budget_usd=1.0) == 0
+        assert "cost: 20 calls, 20 pictures" in capsys.readouterr().out and not endpoint.requests
+        assert build(budget_usd=0.04) == 2
+        assert "budget" in capsys.readouterr().err
+        first = len(endpoint.answered)
+        assert 0 < first < 20
+        assert build(budget_usd=1.0) == 0
+        charged_usd = (endpoint.input_tokens * 2.5 + endpoint.output_tokens * 10) / 1e6
+    assert "answers paid" in capsys.readouterr().out
+    assert len(endpoint.answered) == len(set(endpoint.answered)), "no question was paid twice"
+    counts = read_json(out / "build.json")["counts"]
+    assert sum(count["no_verdict"] for count in counts.values()) > 0
+    assert sum(count["cost_usd"] for count in counts.values()) <= charged_usd <= 1.0
