@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,19 +26,24 @@ from kinalign.cli import main
 from kinalign.errors import ConfigError, DataError, KinalignError
 from kinalign.events.parse import parse
 from kinalign.judge import client
+from kinalign.judge.forms import ToldSentence
+from kinalign.judge.rubric import SUB_TASKS
 from kinalign.judge.verdict import Case, Invalid, Outcome, Verdict
 from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.text import plain_tokenizer
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import TextToMotion
+from kinalign.preference import build as build_module
 from kinalign.preference import candidates as candidates_module
 from kinalign.preference.annotate import annotate
 from kinalign.preference.build import PreferBuild, prefer_build
 from kinalign.preference.dataset import load_preferences, motion_text
 from kinalign.preference.pairs import PairRule
+from kinalign.preference.prompts import grammar_prompts, read_prompts
 from kinalign.run import read_json
 
 pytest.importorskip("pyarrow")
+pytest.importorskip("openai")
 
 MADE = ("preferences.parquet", "README.md", "build.json", "prompts.jsonl")
 
@@ -424,7 +429,6 @@ def processes_with(mark: str) -> list[str]:
 def test_a_judge_that_is_paid_is_paid_once_within_its_budget_and_what_it_refuses_is_counted(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("openai")
     monkeypatch.setattr(client, "FIRST_WAIT_S", 0.01)
     faults = {1: "429", 3: "500", 4: "refusal", 6: "malformed", 9: "cut", 12: "refusal"}
     out, asked = tmp_path / "set", tmp_path / "judge.json"
@@ -451,3 +455,32 @@ def test_a_judge_that_is_paid_is_paid_once_within_its_budget_and_what_it_refuses
     counts = read_json(out / "build.json")["counts"]
     assert sum(count["no_verdict"] for count in counts.values()) > 0
     assert sum(count["cost_usd"] for count in counts.values()) <= charged_usd <= 1.0
+
+
+class Writer:
+    """Says some prompts well, some in words that mean something else, and some not at all."""
+
+    settings = client.ChatSettings(model="writer")
+    bill = client.Bill()
+
+    def ask_all(self, requests: Iterable[client.Request[ToldSentence]]) -> Iterator[client.Answer[ToldSentence]]:
+        for number, request in enumerate(requests):
+            asked = json.loads(str(request.messages[1].parts[0]))
+            good = f"{asked['sentence'].rstrip('.')} in a hurry!"
+            said = [good, "someone waves", "", "x " * 400][number % 4]
+            yield client.Answer(ToldSentence(sentence=said) if number % 5 else None, "refused")
+
+
+def test_a_language_models_words_are_taken_only_where_they_mean_the_same(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "writer_of", lambda path: Writer())
+    prefer_build(settings(model, tmp_path / "set", writer=tmp_path / "writer.json", prompts=9))
+    written = read_prompts(tmp_path / "set" / "prompts.jsonl")
+    plain = grammar_prompts(SUB_TASKS, 9)
+    assert [prompt.id for prompt in written] == [prompt.id for prompt in plain]
+    new = [at for at, (ours, theirs) in enumerate(zip(plain, written)) if ours.prompt != theirs.prompt]
+    assert new == [4, 8]
+    assert all(parse(prompt.prompt) == prompt.program for prompt in written)
+    with pytest.raises(ConfigError, match="writer is 'writer' there"):
+        prefer_build(settings(model, tmp_path / "set", prompts=9))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -23,8 +24,8 @@ from typing import Any
 
 import torch
 
-from kinalign.errors import CheckpointError, ConfigError
-from kinalign.judge.client import Estimate
+from kinalign.errors import CheckpointError, ConfigError, PromptError
+from kinalign.judge.client import ChatClient, Estimate
 from kinalign.judge.lvlm import LVLMJudge
 from kinalign.judge.named import judge_named
 from kinalign.judge.rubric import SUB_TASKS, SubTask
@@ -48,6 +49,7 @@ from kinalign.preference.dataset import (
 from kinalign.preference.pairs import PairRule, pairs_of
 from kinalign.preference.prompts import PromptSplit, grammar_prompts, read_prompts, write_prompts
 from kinalign.preference.records import Candidate, PreferencePair, PreferencePrompt
+from kinalign.preference.rewording import reworded, writer_of
 from kinalign.run import RunFolder, config_to_json, locked, progress, read_json, write_atomically, write_json
 
 PROMPTS = "prompts.jsonl"
@@ -73,6 +75,8 @@ class PreferBuild:
     file: Path | None = None
     """Prompts of your own instead: a sentence a line, or JSON lines with "prompt" and, if you like, "task", "program"
     and "id". --prompts, --events and --split do not matter then; what is not of --task is left out."""
+    writer: Path | None = None
+    """Settings of a language model, as JSON, that says the prompts in words of its own, as in AToM."""
     candidates: int = 10
     """Motions for each prompt."""
     judge: str = "kinematic"
@@ -119,11 +123,12 @@ def prefer_build(config: PreferBuild) -> Path:
     if config.dry_run:
         _tell(config, prompts, draws, model, judge)
         return config.out
+    writer = writer_of(config.writer) if config.writer else None
     with locked(config.out):
-        settings = _settings(config, folder=folder, model=model, judge=judge, draws=draws, rule=rule)
+        settings = _settings(config, folder=folder, model=model, judge=judge, draws=draws, rule=rule, writer=writer)
         RunFolder.open(config.out, settings)
         if not _is_complete(config.out):
-            write_prompts(config.out / PROMPTS, prompts)
+            prompts = _worded(config.out / PROMPTS, prompts, writer, model)
             if config.ray:
                 _annotate_on_ray(config, folder, prompts, draws)
             else:
@@ -147,6 +152,21 @@ def _prompts(config: PreferBuild) -> list[PreferencePrompt]:
     return prompts
 
 
+def _worded(
+    path: Path, prompts: list[PreferencePrompt], writer: ChatClient | None, model: TextToMotion
+) -> list[PreferencePrompt]:
+    """The prompts of the folder, written there; those of a writer who was asked before stay as they are."""
+    if writer is not None:
+        with suppress(PromptError):
+            before = read_prompts(path)
+            if [prompt.id for prompt in before] == [prompt.id for prompt in prompts]:
+                return before
+        prompts = reworded(prompts, writer, check=lambda text: model.instructions([text]))
+        print(writer.bill)
+    write_prompts(path, prompts)
+    return prompts
+
+
 def _sampling(config: PreferBuild, model: TextToMotion) -> Sampling:
     own = model.default_sampling
     return replace(
@@ -158,7 +178,14 @@ def _sampling(config: PreferBuild, model: TextToMotion) -> Sampling:
 
 
 def _settings(
-    config: PreferBuild, *, folder: Path, model: TextToMotion, judge: Judge, draws: Draws, rule: PairRule
+    config: PreferBuild,
+    *,
+    folder: Path,
+    model: TextToMotion,
+    judge: Judge,
+    draws: Draws,
+    rule: PairRule,
+    writer: ChatClient | None,
 ) -> dict[str, Any]:
     """All that the data set depends on, as config.json keeps it: not where it is made, nor by how many processes."""
     own = config.file is not None
@@ -169,6 +196,7 @@ def _settings(
         "split": None if own else config.split,
         "file": config.file.name if config.file else None,
         "file_sha256": sha256_of_file(config.file) if config.file else None,
+        "writer": writer.settings.model if writer else None,
         "candidates": draws.num_candidates,
         "seed": draws.seed,
         "sampling": config_to_json(draws.sampling),
