@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,24 +19,31 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from fake_endpoint import FakeEndpoint
 from test_pipeline import FREE, tokenizer_of
 
 from kinalign.cli import main
 from kinalign.errors import ConfigError, DataError, KinalignError
 from kinalign.events.parse import parse
+from kinalign.judge import client
+from kinalign.judge.forms import ToldSentence
+from kinalign.judge.rubric import SUB_TASKS
 from kinalign.judge.verdict import Case, Invalid, Outcome, Verdict
 from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.text import plain_tokenizer
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import TextToMotion
+from kinalign.preference import build as build_module
 from kinalign.preference import candidates as candidates_module
 from kinalign.preference.annotate import annotate
 from kinalign.preference.build import PreferBuild, prefer_build
 from kinalign.preference.dataset import load_preferences, motion_text
 from kinalign.preference.pairs import PairRule
+from kinalign.preference.prompts import grammar_prompts, read_prompts
 from kinalign.run import read_json
 
 pytest.importorskip("pyarrow")
+pytest.importorskip("openai")
 
 MADE = ("preferences.parquet", "README.md", "build.json", "prompts.jsonl")
 
@@ -381,6 +388,7 @@ def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
 # --- on a cluster -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_ray_workers_make_the_same_data_set_and_leave_no_process_behind(
     whole: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -413,3 +421,66 @@ def processes_with(mark: str) -> list[str]:
             if mark.encode() in (folder / "environ").read_bytes():
                 left.append((folder / "cmdline").read_text())
     return left
+
+
+# --- with a judge that is paid ------------------------------------------------------------------------------------
+
+
+def test_a_judge_that_is_paid_is_paid_once_within_its_budget_and_what_it_refuses_is_counted(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "FIRST_WAIT_S", 0.01)
+    faults = {1: "429", 3: "500", 4: "refusal", 6: "malformed", 9: "cut", 12: "refusal"}
+    out, asked = tmp_path / "set", tmp_path / "judge.json"
+
+    def build(*options: str, budget_usd: float) -> int:
+        judge = {"model": "seer", "base_url": endpoint.url, "cache": str(tmp_path / "answers"), "look": "sheet"}
+        judge |= {"size": 48, "timeout_s": 20.0, "concurrency": 2, "max_tokens": 300, "budget_usd": budget_usd}
+        judge |= {"input_usd": 2.5, "output_usd": 10.0, "tokens_per_picture": 85}
+        asked.write_text(json.dumps(judge), encoding="utf-8")
+        words = ["prefer", "build", "--prompts", "5", "--candidates", "4", "--model", str(model), "--out", str(out)]
+        return main([*words, "--judge", f"lvlm:{asked}", *options])
+
+    with FakeEndpoint(fault=lambda n: faults.get(n, "")) as endpoint:
+        assert build("--dry-run", budget_usd=1.0) == 0
+        assert "cost: 20 calls, 20 pictures" in capsys.readouterr().out and not endpoint.requests
+        assert build(budget_usd=0.04) == 2
+        assert "budget" in capsys.readouterr().err
+        first = len(endpoint.answered)
+        assert 0 < first < 20
+        assert build(budget_usd=1.0) == 0
+        charged_usd = (endpoint.input_tokens * 2.5 + endpoint.output_tokens * 10) / 1e6
+    assert "answers paid" in capsys.readouterr().out
+    assert len(endpoint.answered) == len(set(endpoint.answered)), "no question was paid twice"
+    counts = read_json(out / "build.json")["counts"]
+    assert sum(count["no_verdict"] for count in counts.values()) > 0
+    assert sum(count["cost_usd"] for count in counts.values()) <= charged_usd <= 1.0
+
+
+class Writer:
+    """Says some prompts well, some in words that mean something else, and some not at all."""
+
+    settings = client.ChatSettings(model="writer")
+    bill = client.Bill()
+
+    def ask_all(self, requests: Iterable[client.Request[ToldSentence]]) -> Iterator[client.Answer[ToldSentence]]:
+        for number, request in enumerate(requests):
+            asked = json.loads(str(request.messages[1].parts[0]))
+            good = f"{asked['sentence'].rstrip('.')} in a hurry!"
+            said = [good, "someone waves", "", "x " * 400][number % 4]
+            yield client.Answer(ToldSentence(sentence=said) if number % 5 else None, "refused")
+
+
+def test_a_language_models_words_are_taken_only_where_they_mean_the_same(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "writer_of", lambda path: Writer())
+    prefer_build(settings(model, tmp_path / "set", writer=tmp_path / "writer.json", prompts=9))
+    written = read_prompts(tmp_path / "set" / "prompts.jsonl")
+    plain = grammar_prompts(SUB_TASKS, 9)
+    assert [prompt.id for prompt in written] == [prompt.id for prompt in plain]
+    new = [at for at, (ours, theirs) in enumerate(zip(plain, written)) if ours.prompt != theirs.prompt]
+    assert new == [4, 8]
+    assert all(parse(prompt.prompt) == prompt.program for prompt in written)
+    with pytest.raises(ConfigError, match="writer is 'writer' there"):
+        prefer_build(settings(model, tmp_path / "set", prompts=9))

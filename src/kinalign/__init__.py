@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kinalign.motion.motion import Motion
     from kinalign.motion.skeleton import HUMANML3D, KIT, Skeleton
     from kinalign.pipeline import TextToMotion
+    from kinalign.preference.annotate import annotate
+    from kinalign.preference.dataset import load_preferences
     from kinalign.tokenizer.tokenizer import MotionTokenizer
 
 __version__ = "0.1.0"
@@ -42,9 +44,11 @@ __all__ = [
     "TextToMotion",
     "Verdict",
     "__version__",
+    "annotate",
     "features_to_motion",
     "load_dataset",
     "load_openmocap",
+    "load_preferences",
     "motion_to_features",
     "parse",
 ]
@@ -65,9 +69,11 @@ _HOMES = {
     "Skeleton": "kinalign.motion.skeleton",
     "TextToMotion": "kinalign.pipeline",
     "Verdict": "kinalign.judge.verdict",
+    "annotate": "kinalign.preference.annotate",
     "features_to_motion": "kinalign.motion.features",
     "load_dataset": "kinalign.data.dataset",
     "load_openmocap": "kinalign.data.openmocap",
+    "load_preferences": "kinalign.preference.dataset",
     "motion_to_features": "kinalign.motion.features",
     "parse": "kinalign.events.parse",
 }

@@ -55,6 +55,12 @@ class ToldProgram(Form):
     steps: list[list[ToldEvent]]
 
 
+class ToldSentence(Form):
+    """What somebody shall do, in one sentence."""
+
+    sentence: str
+
+
 class ChatMessage(BaseModel):
     content: str | None = None
     refusal: str | None = None

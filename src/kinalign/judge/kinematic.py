@@ -41,7 +41,7 @@ SHORTEST_S = 0.5
 """A motion that lasts less shows no event."""
 SERIES_S = 4.0
 """Repetitions of one event follow each other within this time."""
-ONE_MOVEMENT_S = 0.5
+ONE_MOVEMENT_S = 1.0
 """A hand that reaches out within this time after it was raised has been raised once."""
 LATE_S = 0.2
 """A step may begin this much before the one that it follows."""

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
 
-from kinalign.errors import CheckpointError, ConfigError
-from kinalign.judge.client import Estimate
-from kinalign.judge.lvlm import LVLMJudge, LVLMSettings
+from kinalign.errors import CheckpointError, ConfigError, PromptError
+from kinalign.judge.client import ChatClient, Estimate
+from kinalign.judge.lvlm import LVLMJudge
 from kinalign.judge.named import judge_named
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.judge.verdict import Judge
@@ -49,6 +49,7 @@ from kinalign.preference.dataset import (
 from kinalign.preference.pairs import PairRule, pairs_of
 from kinalign.preference.prompts import PromptSplit, grammar_prompts, read_prompts, write_prompts
 from kinalign.preference.records import Candidate, PreferencePair, PreferencePrompt
+from kinalign.preference.rewording import reworded, writer_of
 from kinalign.run import RunFolder, config_to_json, locked, progress, read_json, write_atomically, write_json
 
 PROMPTS = "prompts.jsonl"
@@ -74,10 +75,12 @@ class PreferBuild:
     file: Path | None = None
     """Prompts of your own instead: a sentence a line, or JSON lines with "prompt" and, if you like, "task", "program"
     and "id". --prompts, --events and --split do not matter then; what is not of --task is left out."""
+    writer: Path | None = None
+    """Settings of a language model, as JSON, that says the prompts in words of its own, as in AToM."""
     candidates: int = 10
     """Motions for each prompt."""
     judge: str = "kinematic"
-    """Who judges: kinematic, embedding, lvlm:MODEL, or your own as MODULE:CLASS."""
+    """Who judges: kinematic, embedding, lvlm:MODEL, lvlm:FILE.json with its settings, or your own as MODULE:CLASS."""
     model: Path | None = None
     """Model folder; the shipped model where it is left out."""
     seed: int = 0
@@ -96,8 +99,6 @@ class PreferBuild:
     """Pairs of a prompt, at most."""
     bench: Path | None = None
     """report.json of `kinalign events bench` for this judge: its accuracy goes onto the card."""
-    lvlm: LVLMSettings = field(default_factory=LVLMSettings)
-    """How a vision-language model is asked, where it judges."""
     dry_run: bool = False
     """Write nothing: say how much there is to do, how long it takes and what it costs."""
     ray: bool = False
@@ -113,7 +114,7 @@ def prefer_build(config: PreferBuild) -> Path:
     require_pyarrow()
     torch.set_num_threads(config.threads)
     folder = config.model or shipped_model()
-    model, judge = TextToMotion.from_pretrained(folder), _maker(config)()
+    model, judge = TextToMotion.from_pretrained(folder), judge_named(config.judge)
     accuracy = accuracy_of(config.bench, judge.name)
     prompts = _prompts(config)
     model.instructions([prompt.prompt for prompt in prompts])
@@ -122,11 +123,12 @@ def prefer_build(config: PreferBuild) -> Path:
     if config.dry_run:
         _tell(config, prompts, draws, model, judge)
         return config.out
+    writer = writer_of(config.writer) if config.writer else None
     with locked(config.out):
-        settings = _settings(config, folder=folder, model=model, judge=judge, draws=draws, rule=rule)
+        settings = _settings(config, folder=folder, model=model, judge=judge, draws=draws, rule=rule, writer=writer)
         RunFolder.open(config.out, settings)
         if not _is_complete(config.out):
-            write_prompts(config.out / PROMPTS, prompts)
+            prompts = _worded(config.out / PROMPTS, prompts, writer, model)
             if config.ray:
                 _annotate_on_ray(config, folder, prompts, draws)
             else:
@@ -141,21 +143,27 @@ def prefer_build(config: PreferBuild) -> Path:
     return config.out
 
 
-def _maker(config: PreferBuild) -> Callable[[], Judge]:
-    """What makes the judge, here or in a worker."""
-    if config.judge.partition(":")[0] != "lvlm":
-        return partial(judge_named, config.judge)
-    model = config.judge.partition(":")[2] or config.lvlm.model
-    # a worker has a working folder of its own
-    return partial(LVLMJudge, replace(config.lvlm, model=model, cache=config.lvlm.cache.resolve()))
-
-
 def _prompts(config: PreferBuild) -> list[PreferencePrompt]:
     if config.file is None:
         return grammar_prompts(config.task, config.prompts, events=config.events, seed=config.seed, split=config.split)
     prompts = [prompt for prompt in read_prompts(config.file) if prompt.task in config.task]
     if not prompts:
         raise ConfigError(f"{config.file} has no prompt for {', '.join(config.task) or 'no sub-task'} (--task, --file)")
+    return prompts
+
+
+def _worded(
+    path: Path, prompts: list[PreferencePrompt], writer: ChatClient | None, model: TextToMotion
+) -> list[PreferencePrompt]:
+    """The prompts of the folder, written there; those of a writer who was asked before stay as they are."""
+    if writer is not None:
+        with suppress(PromptError):
+            before = read_prompts(path)
+            if [prompt.id for prompt in before] == [prompt.id for prompt in prompts]:
+                return before
+        prompts = reworded(prompts, writer, check=lambda text: model.instructions([text]))
+        print(writer.bill)
+    write_prompts(path, prompts)
     return prompts
 
 
@@ -170,7 +178,14 @@ def _sampling(config: PreferBuild, model: TextToMotion) -> Sampling:
 
 
 def _settings(
-    config: PreferBuild, *, folder: Path, model: TextToMotion, judge: Judge, draws: Draws, rule: PairRule
+    config: PreferBuild,
+    *,
+    folder: Path,
+    model: TextToMotion,
+    judge: Judge,
+    draws: Draws,
+    rule: PairRule,
+    writer: ChatClient | None,
 ) -> dict[str, Any]:
     """All that the data set depends on, as config.json keeps it: not where it is made, nor by how many processes."""
     own = config.file is not None
@@ -181,6 +196,7 @@ def _settings(
         "split": None if own else config.split,
         "file": config.file.name if config.file else None,
         "file_sha256": sha256_of_file(config.file) if config.file else None,
+        "writer": writer.settings.model if writer else None,
         "candidates": draws.num_candidates,
         "seed": draws.seed,
         "sampling": config_to_json(draws.sampling),
@@ -218,7 +234,7 @@ def _annotate_on_ray(config: PreferBuild, model: Path, prompts: Sequence[Prefere
     with progress("candidates and verdicts", total=len(prompts), done=done) as advance:
         if missing:
             for chunk in annotated(
-                missing, model=model, judge=_maker(config), draws=draws, workers=config.workers, threads=config.threads
+                missing, model=model, judge=config.judge, draws=draws, workers=config.workers, threads=config.threads
             ):
                 chunk.write_candidates(config.out)
                 chunk.write_verdicts(config.out)

@@ -197,7 +197,7 @@ pairs by score.
 | candidates for each prompt | {config["candidates"]}{"" if config["constrained"] else ", unconstrained"} |
 | judge | {config["judge"]} |
 | a pair | winner's score above {rule.min_winner}, higher by more than {rule.gap}; {rule.max_pairs} of a prompt |
-| cost of the verdicts | {cost_usd:.4f} US dollars |
+| cost of the verdicts | {cost_usd:.4f} US dollars, without answers that had been recorded before |
 
 {counts_table(counts)}
 
@@ -219,9 +219,9 @@ program as JSON, `task` the sub-task, `model` the sha256 of the weights, `cost_u
 all motions in pairs are in `motions/`:
 
 ```python
-from kinalign.preference.dataset import load_preferences
+import kinalign as ka
 
-pairs = load_preferences("FOLDER", motions=True)
+pairs = ka.load_preferences("FOLDER", motions=True)
 pairs[0].chosen.motion.save("chosen.html")
 ```
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kinalign.errors import ConfigError
-from kinalign.judge.verdict import Judge
+from kinalign.judge.named import judge_named
 from kinalign.pipeline import TextToMotion
 from kinalign.preference.candidates import Draws
 from kinalign.preference.chunks import Chunk, with_candidates, with_motions, with_verdicts
@@ -42,9 +42,9 @@ class Drawing:
 class Judging:
     """A worker with the judge: draws pictures where the judge looks at some."""
 
-    def __init__(self, judge: Callable[[], Judge], threads: int) -> None:
+    def __init__(self, judge: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.judge = judge()
+        self.judge = judge_named(judge)
 
     def __call__(self, batch: Batch) -> Batch:
         return packed(with_verdicts(unpacked(batch["chunk"][0]), self.judge))
@@ -60,7 +60,7 @@ def unpacked(words: bytes) -> Chunk:
 
 
 def annotated(
-    chunks: Sequence[Chunk], *, model: Path, judge: Callable[[], Judge], draws: Draws, workers: int, threads: int
+    chunks: Sequence[Chunk], *, model: Path, judge: str, draws: Draws, workers: int, threads: int
 ) -> Iterator[Chunk]:
     """The chunks with candidates and verdicts, as they are done.
 

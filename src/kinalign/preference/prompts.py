@@ -244,13 +244,13 @@ class _Drawing:
             text = say(program, self.rng.getrandbits(32), ordered=self.task != "integrity")
             is_new = text not in self.said
             in_split = bool(self.grammar.held_out.search(text.lower())) == (self.split == "eval")
-            if is_new and in_split and _meaning(parse(text)) == _meaning(program):
+            if is_new and in_split and meaning(parse(text)) == meaning(program):
                 self.said.add(text)
                 return text
         return None
 
 
-def _meaning(program: EventProgram) -> list[list[tuple[str, str, str, object]]]:
+def meaning(program: EventProgram) -> list[list[tuple[str, str, str, object]]]:
     """What a text must not change: words may name the part of the body that the action needs."""
     return [[(event.action, event.side, event.direction, event.count) for event in step] for step in program.steps]
 

@@ -42,6 +42,7 @@ PARTS_OF: dict[str, frozenset[str]] = {
     "jumping_jack": frozenset(
         "rotate_arm clap wave throw punch raise lower raise_leg kick walk run dance hop reach".split()
     ),
+    "twist": frozenset({"bow"}),
     "lie_down": frozenset("put_down pick_up touch bend bow squat crouch kick raise_knee raise_leg walk dance".split()),
 }
 """Events that are seen as a part of another one and are then not reported beside it."""
@@ -127,7 +128,7 @@ def _is_part(event: Detection, whole: Detection) -> bool:
     wave, thrust = (event, whole) if event.action == "wave" else (whole, event)
     if wave.action != "wave" or thrust.action not in SWINGS or {wave.side, thrust.side} == {"left", "right"}:
         return False
-    middle, more = (thrust.start + thrust.end) // 2, round(0.5 * FPS)
+    middle, more = (thrust.start + thrust.end) // 2, round(0.5 * FPS) if whole is wave else 0
     is_swing = (wave.count or 0) >= SWINGS[thrust.action]
     return wave.start - more <= middle < wave.end + more and is_swing == (whole is wave)
 

@@ -52,9 +52,11 @@ KNEEL_HEIGHT = 0.18
 DEEP = 0.42
 """Legs that hips come down, from which coming up is standing up."""
 BEND_DEG, STRAIGHT_KNEE_DEG, BOW_DIP = 42.0, 45.0, 0.2
-TWIST_DEG = 40.0
+TWIST_DEG = 33.0
 BOTH_LOW = 0.1
 """Legs between the heights of hands that both reach for the floor."""
+JACK_S = 0.5
+"""Time around raised arms in which the feet were, or will be, apart, if they are together then."""
 SPREAD_FEET, SPREAD_FEET_MORE, SPREAD_ARMS = 0.3, 0.6, 0.5
 """Legs between the ankles of a body that stands, and of one whose feet are apart; arms of hands out to the sides."""
 
@@ -237,15 +239,18 @@ def twists(s: Signals) -> Iterator[Detection]:
 
 
 def jumping_jacks(s: Signals) -> Iterator[Detection]:
-    """Arms up and feet apart at the same time, again and again or off the floor."""
+    """Arms up to the sides and feet jumping apart, or together from apart, again and again or off the floor."""
     arms = s.hand[:, :, 1].min(axis=1) + 0.5
     apart = s.stride[:, 1]
     legs = (apart - SPREAD_FEET) / (SPREAD_FEET_MORE - SPREAD_FEET)
-    for group in series(s.frames, stretches(s.frames, np.minimum(arms, legs), JUMPING_JACK)):
+    closing = (s.frames.greatest(apart, JACK_S) - apart) / (SPREAD_FEET_MORE - SPREAD_FEET)
+    for group in series(s.frames, stretches(s.frames, np.minimum(arms, np.maximum(legs, closing)), JUMPING_JACK)):
         start, end = s.frames.widened(group.start, group.end, 0.2)
         if np.ptp(apart[start:end]) < SPREAD_FEET or s.hand[start:end, :, 2].min(axis=1).max() < SPREAD_ARMS:
             continue  # who throws with both hands has them in front
-        if group.repeats < 2 and float(s.lift[start:end].min(axis=1).max()) < FLIGHT.leave:
+        is_off_floor = float(s.lift[start:end].min(axis=1).max()) > FLIGHT.leave
+        is_open = float(legs[group.frames].max()) > JUMPING_JACK.enter
+        if is_off_floor + is_open < (2 if group.repeats < 2 else 1):
             continue
         apart_m = float(apart[start:end].max()) * s.leg_at(start)
         reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.repeats)}"

@@ -28,7 +28,7 @@ RAISE_KNEE = Rule(40.0, 60.0, 85.0, min_s=0.1)
 # height of the wrist over the shoulder, arms
 RAISE = Rule(-0.15, 0.19, 0.7, min_s=0.2, gap_s=0.1)
 # height of the wrist over the shoulder, arms
-REACH = Rule(-0.1, 0.0, 0.6, min_s=0.2, gap_s=0.1)
+REACH = Rule(-0.1, 0.0, 0.6, min_s=0.3, gap_s=0.1)
 # height of the wrist over the elbow, arms
 WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
 # growth of the distance of wrist and shoulder, arms a second
@@ -43,7 +43,7 @@ WALK_SPEED = 0.8
 KICK_SPEED, KICK_REACH, BEHIND, OTHER_LEG_DEG = 3.0, 0.85, 0.25, 40.0
 """Legs a second of the foot, legs from hip to ankle, legs of a foot behind its hip, degrees of the other leg."""
 BENT_KNEE_DEG = 55.0
-BESIDE_SHOULDER, FOREARM_UP = -0.2, 0.2
+BESIDE_SHOULDER, FOREARM_UP = -0.25, 0.15
 HANGING_HAND, RAISE_S = -0.35, 2.0
 """Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
 STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED, FIST_GROWTH = 0.8, 0.75, 0.7, 3.0, 1.2
@@ -172,7 +172,14 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
     is_out = (s.reach > STRAIGHT_ARM) & (np.maximum(s.hand[:, :, 0], s.hand[:, :, 1]) > REACH_OUT)
     rests = (s.hand_speed < REACH_SPEED) & (s.speed < 1.5 * WALK_SPEED)[:, None]
     reached = of_both_sides(s.frames, np.where(is_up & is_out & rests, s.hand[:, :, 1], -2.0), REACH)
-    came = [stretch for stretch in reached if _lowest_before(s, stretch) < HANGING_HAND]
+    came = []
+    for column, side in enumerate(SIDES):
+        last_end = 0
+        for stretch in (one for one in reached if one.side == side):
+            earliest = max(stretch.start - window, int(s.frames.first[stretch.start]), last_end)
+            if s.hand[earliest : stretch.start + 1, column, 1].min() < HANGING_HAND:
+                came.append(stretch)
+            last_end = stretch.end
     for stretch in together(came):
         if stretch.side == "both" and stretch.peak < OVER_SHOULDER:
             continue  # arms that are held out in front keep the balance, as in a squat
@@ -181,12 +188,6 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
         reason = f"{wrists(stretch.side)} stretched out, {abs(height_m):.2f} m {where} the shoulder"
         confidence = REACH.confidence(stretch.peak)
         yield Detection("reach", stretch.start, stretch.end, confidence, reason, stretch.side, "up", 1, part="hand")
-
-
-def _lowest_before(s: Signals, stretch: Stretch) -> float:
-    """Height over the shoulder of the lowest place of a hand in the time before, arms."""
-    start, _ = s.frames.widened(stretch.start, stretch.end, RAISE_S)
-    return float(s.hand[start : stretch.start + 1, SIDES.index(stretch.side), 1].min())
 
 
 def waves(s: Signals) -> Iterator[Detection]:

@@ -73,10 +73,27 @@ class Frames:
         sums = np.concatenate(([0.0], np.cumsum(values)))
         return (sums[after + 1] - sums[before]) / (after + 1 - before)
 
+    def greatest(self, values: Array, seconds: float) -> Array:
+        """The greatest of (N,) values over `seconds` to either side, less at a motion's ends."""
+        found = values
+        for _ in range(round(seconds * FPS)):
+            before, after = self._around(1 / FPS)
+            found = np.maximum(np.maximum(found[before], found[after]), found)
+        return found
+
     def lowest(self, values: Array) -> Array:
         """(M,) the least of (N, ...) values in each motion."""
         rows = values.reshape(len(values), -1).min(axis=1)
         return np.minimum.reduceat(rows, self.bounds[:-1])
+
+    def floor(self, values: Array) -> Array:
+        """(M,) what the lower of (N, 2) heights is in the lowest twentieth of each motion's frames.
+
+        Feet stand there; who lies down may have them lower for a moment.
+        """
+        lower = values.min(axis=1)
+        parts = np.split(lower, self.bounds[1:-1])
+        return np.array([np.partition(part, len(part) // 20)[len(part) // 20] for part in parts])
 
     def average(self, values: Array) -> Array:
         """(M,) the mean of (N,) values in each motion."""
@@ -217,8 +234,8 @@ def measure(motions: Sequence[Motion]) -> Signals:
 
     ankles, toes, hip_joints, knees = body[:, _ANKLES], body[:, _TOES], body[:, _HIPS], body[:, _KNEES]
     wrists, elbows, shoulders = body[:, _WRISTS], body[:, _ELBOWS], body[:, _SHOULDERS]
-    ankle_floor = frames.lowest(ankles[..., 1])[frames.motion]
-    toe_floor = frames.lowest(toes[..., 1])[frames.motion]
+    lowest_ankle = frames.lowest(ankles[..., 1])[frames.motion]
+    ankle_floor, toe_floor = (frames.floor(joints[..., 1])[frames.motion] for joints in (ankles, toes))
     hips = hip_joints.mean(axis=1)
     feet = 0.5 * (ankles.mean(axis=1) + toes.mean(axis=1))
     leg, thigh, shin = ankles - hip_joints, knees - hip_joints, ankles - knees
@@ -240,7 +257,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
         yaw_rate=frames.rate(yaw, STRIDE_WINDOW_S),
         feet_yaw=_unwrapped(frames, _unit(pointing), is_upright),
         twist=np.degrees(_angle(hip_heading, shoulder_heading)),
-        hips=hips[:, 1] - ankle_floor,
+        hips=hips[:, 1] - lowest_ankle,
         hips_behind=np.hypot(hips[:, 0] - feet[:, 0], hips[:, 2] - feet[:, 2]),
         head=body[:, _HEAD, 1],
         tilt=tilt,
