@@ -208,7 +208,8 @@ class MotionLM(nn.Module):
         if num_layers < before:
             raise ConfigError(f"the encoder has {before} layers and cannot have {num_layers} (--encoder-layers)")
         config = type(self.t5.config).from_dict({**self.t5.config.to_dict(), "num_layers": num_layers})
-        grown = T5ForConditionalGeneration(config).to(self.t5.device, self.t5.dtype)
+        grown = T5ForConditionalGeneration(config)
+        nn.Module.to(grown, self.t5.device, self.t5.dtype)
         grown.load_state_dict(self.t5.state_dict(), strict=False)
         with torch.no_grad():
             for block in grown.encoder.block[before:]:

@@ -143,7 +143,7 @@ def train(recipe: Recipe) -> Path:
 
     rows = tokenized(recipe.out / "tokens", info, tokenize)
 
-    def stage(
+    def language_model(
         name: str, settings: LMTraining, steps: int, *, start: Path | None = None, dtype: torch.dtype = torch.float32
     ) -> Path:
         done = recipe.out / f"{name}-model"
@@ -154,15 +154,15 @@ def train(recipe: Recipe) -> Path:
         return done
 
     # the first is stored as it was once shipped, and the second went on from that
-    first = stage("lm", LANGUAGE_MODEL, recipe.lm_steps, dtype=torch.float16)
-    second = stage("instructions", INSTRUCTIONS, recipe.instruction_steps, start=first)
-    third = stage("speaking", SPEAKING, recipe.speaking_steps, start=second)
+    first = language_model("lm", LANGUAGE_MODEL, recipe.lm_steps, dtype=torch.float16)
+    second = language_model("instructions", INSTRUCTIONS, recipe.instruction_steps, start=first)
+    third = language_model("speaking", SPEAKING, recipe.speaking_steps, start=second)
     averaged = recipe.out / "averaged-model"
     if not (averaged / "config.json").exists():
         lm = MotionLM.from_pretrained(third)
         average(lm, MotionLM.from_pretrained(first), share=FIRST_STAGE_SHARE)
         lm.save_pretrained(averaged)
-    last = stage("captions", CAPTIONS, recipe.caption_steps, start=averaged)
+    last = language_model("captions", CAPTIONS, recipe.caption_steps, start=averaged)
     return TextToMotion(MotionLM.from_pretrained(last), tokenizer).save_pretrained(
         recipe.out / "model", dtype=torch.float16
     )
