@@ -210,11 +210,12 @@ class MotionLM(nn.Module):
         config = type(self.t5.config).from_dict({**self.t5.config.to_dict(), "num_layers": num_layers})
         grown = T5ForConditionalGeneration(config)
         nn.Module.to(grown, self.t5.device, self.t5.dtype)
+        known = dict(self.t5.encoder.named_parameters())
         grown.load_state_dict(self.t5.state_dict(), strict=False)
         with torch.no_grad():
-            for block in grown.encoder.block[before:]:
-                block.layer[0].SelfAttention.o.weight.zero_()
-                block.layer[1].DenseReluDense.wo.weight.zero_()
+            for name, weight in grown.encoder.named_parameters():
+                if name.endswith(("SelfAttention.o.weight", "DenseReluDense.wo.weight")) and name not in known:
+                    weight.zero_()
         self.t5 = grown
 
     @property
