@@ -49,7 +49,9 @@ HANGING_HAND, RAISE_S = -0.35, 2.0
 STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED, FIST_GROWTH = 0.8, 0.75, 0.7, 3.0, 1.2
 """Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand and by
 which the reach grows."""
-OVER_SHOULDER, THROW_FROM, THROW_SPEED, THROW_BENT = 0.35, -0.1, 1.8, 0.82
+OVER_SHOULDER = 0.35
+"""Arms over the shoulder from which a fist does not punch any more."""
+THROW_OVER, THROW_FROM, THROW_SPEED, THROW_BENT = 0.2, -0.1, 1.8, 0.82
 """Arms over the shoulder where a throw ends and where it begins, arms a second of the hand, arms of reach before."""
 AFTER_THROW, AFTER_THROW_S = 0.5, 1.2
 """Arms that a hand comes down within this time after a throw; who raises a hand or waves stays up."""
@@ -248,7 +250,7 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             continue
         down = min(end + round(AFTER_THROW_S * FPS), int(s.frames.last[start]))
         comes_down = up - float(s.hand[end : down + 1, column, 1].min()) > AFTER_THROW
-        if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED and comes_down:
+        if up > THROW_OVER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED and comes_down:
             found["throw"].append(stretch)
         if s.reach[start, column] > BENT_ARM or stretch.peak < FIST_GROWTH:
             continue
