@@ -195,6 +195,7 @@ def test_counted_clips_are_asked_about_with_right_and_wrong_counts(tmp_path: Pat
     rows = [
         {"clip": "squat", "split": "test", "action": "squat", "side": "", "count": 1},
         {"clip": "kick", "split": "test", "start": 2, "end": 20, "action": "kick", "side": "left", "count": 2},
+        {"clip": "kick", "split": "test", "action": "kick", "side": "left", "count": 9, "sure": False},
     ]
     path.write_text(json.dumps(rows))
     bench = counted_bench(path, CLIPS)

@@ -47,7 +47,7 @@ SHOWN = {
     "grab_high": "reach",
     "rotate_arms_back": "rotate_arm",
     **dict.fromkeys(("raise_hand", "raise_both"), "raise"),
-    **dict.fromkeys(("wave_hand", "wave_both", "goodbye_hand", "goodbye_both"), "wave"),
+    **dict.fromkeys(("wave_hand", "wave_both"), "wave"),
     "throw_basketball": "throw",
     "jump": "jump",
     "punch": "punch",
@@ -63,6 +63,8 @@ SHOWN = {
 """Actions of phrasings.json whose clips are used, and which of their events a prompt names."""
 ONCE = frozenset({"put_down", "reach", "raise", "throw"})
 """Of these a clip holds one, though detector_truth.json does not count them."""
+EASILY_DONE = frozenset({"walk", "turn", "raise", "reach"})
+"""What any clip may hold besides, unless a measure rules it out."""
 GAITS = frozenset({"walk", "run"})
 SPARE_SHARES = {"walk": 0.25, "run": 0.25, "turn": 0.12}
 MOST_SPARE = 16
@@ -73,7 +75,7 @@ LONGEST = 180
 """Clips of more frames are left out."""
 LONGEST_MOTION = 320
 """Frames of all clips of a motion together: 16 s."""
-FEW_CLIPS = 3
+FEW_CLIPS = 6
 """An action with fewer clips is drawn less often."""
 MOST_TIMES = 5
 
@@ -291,9 +293,8 @@ def atoms_of(clips: Sequence[Clip]) -> list[Atom]:
         told = next(event for event in truth.events if event["action"] == action)
         if not is_upright(motion, 0) or len(motion) > LONGEST or not _shows(motion, told):
             continue
-        holds = ({event["action"] for event in truth.events} | truth.may) - _ruled_out(motion) | {action}
-        if _way(motion) > LEAST_WAY_M:
-            holds.add("walk")
+        may = {event["action"] for event in truth.events} | truth.may | EASILY_DONE
+        holds = may - _ruled_out(motion) | {action}
         atoms.append(Atom(clip.id, motion, _event(told), frozenset(holds), is_upright(motion, -1)))
     return atoms
 
@@ -325,7 +326,7 @@ def _shows(motion: Motion, told: dict[str, Any]) -> bool:
 
 
 LEAST_WAY_M, LEAST_TURN_DEG = 1.0, 45.0
-"""A walk or a run gets as far, a turn goes as far to its side; other clips that get as far may hold a walk."""
+"""A walk or a run gets as far, a turn goes as far to its side."""
 NO_WAY_M, NO_WALK_M_S = 0.5, 1.8
 """Who never gets so far, or never is slower, does not walk."""
 NO_TURN_DEG, NO_BEND_DEG = 30.0, 25.0

@@ -151,8 +151,10 @@ def markdown(scores: dict[str, JudgeScores]) -> str:
     parts = [f"# How right {first.judge} is", _lines(table), ABOUT]
     for name, score in scores.items():
         if score.actions:
-            actions = [["action", "precision", "recall"], ["---"] * 3]
-            actions += [[row.action, shown(row.precision), shown(row.recall)] for row in score.actions]
+            actions = [["action", "precision", "recall", "count exact"], ["---"] * 4]
+            actions += [
+                [row.action, *map(shown, (row.precision, row.recall, row.count_exact))] for row in score.actions
+            ]
             parts += [f"## {TITLES[name]}: events by action", _lines(actions)]
         confusion = [["true score", *(f"judged {n}" for n in range(1, 6))], ["---"] * 6]
         confusion += [[str(n), *map(str, row)] for n, row in enumerate(score.confusion, start=1)]

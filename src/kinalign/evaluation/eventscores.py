@@ -46,6 +46,7 @@ class ActionScores:
     action: str
     precision: Number
     recall: Number
+    count_exact: Number
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def score_judge(cases: Sequence[BenchCase], outcomes: Sequence[Outcome], *, seco
     counts = [event for event in events if event.true.count is not None and isinstance(event.true.event.count, int)]
     gives_counts = any(event.found.count is not None for event in counts)
     off_by = [
-        (event.case, np.inf if event.found.count is None else abs(event.found.count - (event.true.count or 0)))
+        (event, np.inf if event.found.count is None else abs(event.found.count - (event.true.count or 0)))
         for event in counts
     ]
     pairs = list(_pairs(judged))
@@ -122,8 +123,8 @@ def score_judge(cases: Sequence[BenchCase], outcomes: Sequence[Outcome], *, seco
         order=_share((case, float(answer == case.order_is_right)) for case, answer in orders)
         if gives_order
         else NOTHING,
-        count_exact=_share((case, float(off == 0)) for case, off in off_by) if gives_counts else NOTHING,
-        count_within_1=_share((case, float(off <= 1)) for case, off in off_by) if gives_counts else NOTHING,
+        count_exact=_share((event.case, float(off == 0)) for event, off in off_by) if gives_counts else NOTHING,
+        count_within_1=_share((event.case, float(off <= 1)) for event, off in off_by) if gives_counts else NOTHING,
         pairwise={
             kind: _share((pair.cases, pair.value) for pair in pairs if kind in (pair.kind, "all"))
             for kind in (*KINDS, "all")
@@ -138,6 +139,9 @@ def score_judge(cases: Sequence[BenchCase], outcomes: Sequence[Outcome], *, seco
                 action,
                 _share(_precision([event for event in events if event.true.event.action == action])),
                 _share(_recall([event for event in events if event.true.event.action == action])),
+                _share((event.case, float(off == 0)) for event, off in off_by if event.true.event.action == action)
+                if gives_counts
+                else NOTHING,
             )
             for action in actions
         ],
@@ -251,7 +255,10 @@ def _kappa(rows: Sequence[tuple[BenchCase, Verdict]], *, quadratic: bool) -> Num
     statistic: Callable[[Array], Array] = lambda table: cohens_kappa(  # noqa: E731
         table.reshape(-1, SCORES, SCORES), quadratic=quadratic
     )
-    return _jackknife([case for case, _ in rows], tables.reshape(len(rows), -1), statistic)
+    number = _jackknife([case for case, _ in rows], tables.reshape(len(rows), -1), statistic)
+    if number.low is None or number.high is None:
+        return number
+    return number._replace(low=max(number.low, -1.0), high=min(number.high, 1.0))
 
 
 def _jackknife(

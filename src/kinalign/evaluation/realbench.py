@@ -118,7 +118,8 @@ def counted_bench(path: Path, clips: Sequence[Clip]) -> EventBench:
     """Clips counted by eye, each with the right count and with counts that are off by one.
 
     The file is a JSON list of {"clip", "action", "side", "count"}, with "start" and "end" where a part of the clip was
-    counted. Raises EvaluationError for a file of another kind and for clips that are not there.
+    counted; counts whose "sure" is false are left out. Raises EvaluationError for a file of another kind and for clips
+    that are not there.
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -129,6 +130,8 @@ def counted_bench(path: Path, clips: Sequence[Clip]) -> EventBench:
     motions: dict[tuple[Piece, ...], Motion] = {}
     for number, row in enumerate(rows):
         try:
+            if not row.get("sure", True):
+                continue
             clip, start, end = by_id[row["clip"]], row.get("start") or 0, row.get("end")
             times = int(row["count"])
             event = as_worded(Event(row["action"], row.get("side") or "", count=times))

@@ -65,7 +65,7 @@ JERK_OF_A_FRAME = 10.0
 """A transition may be a frame longer for this much less jerk, in m/s³."""
 JERK_OF_SKATING = 1000.0
 """A transition may jerk more by this many m/s³ where feet skate 1 m/s less."""
-JERK_OF_DETOUR, SHORT_DETOUR_M = 5000.0, 0.5
+JERK_OF_DETOUR, SHORT_DETOUR_M = 5000.0, 0.75
 """Swinging out costs so much a metre from here on: arms that come fast would else go round once more."""
 
 _KNEES, _ANKLES, _TOES, _HIPS = (4, 5), (7, 8), (10, 11), (1, 2)
