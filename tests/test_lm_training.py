@@ -258,6 +258,26 @@ def test_training_goes_on_from_another_model(tmp_path: Path) -> None:
         build_lm(clips(), replace(INFO, num_codes=32), config)
 
 
+def test_a_grown_encoder_begins_as_it_was_and_its_new_layers_learn(tmp_path: Path) -> None:
+    first = train_lm(clips(), INFO, TINY, folder=tmp_path / "first")
+    first.save_pretrained(tmp_path / "model")
+    config = replace(TINY, start=str(tmp_path / "model"), encoder_layers=3)
+    grown = build_lm(clips(), INFO, config)
+    assert len(grown.t5.encoder.block) == 3
+    assert loss_of(grown) == pytest.approx(loss_of(first), abs=1e-6)
+    trained = train_lm(clips(), INFO, config, folder=tmp_path / "second")
+    assert loss_of(trained) < loss_of(first)
+    for block in trained.t5.encoder.block[1:]:
+        assert block.layer[0].SelfAttention.o.weight.abs().max() > 0
+        assert block.layer[1].DenseReluDense.wo.weight.abs().max() > 0
+    trained.save_pretrained(tmp_path / "grown")
+    assert loss_of(MotionLM.from_pretrained(tmp_path / "grown")) == pytest.approx(loss_of(trained), abs=1e-6)
+    with pytest.raises(ConfigError, match="has 1 layers and cannot have 0"):
+        build_lm(clips(), INFO, replace(config, encoder_layers=0))
+    with pytest.raises(ConfigError, match="encoder_layers=3 is said of a model to go on from"):
+        build_lm(clips(), INFO, replace(TINY, encoder_layers=3))
+
+
 def test_motion_tokens_can_be_a_map_of_the_tokenizers_vectors(tmp_path: Path) -> None:
     vectors = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
     config = replace(TINY, code_rows="adapter")

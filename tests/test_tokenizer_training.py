@@ -338,14 +338,25 @@ def test_what_comes_back_as_it_was_costs_nothing() -> None:
     assert set(losses_of(target, target).values()) == {0.0}
 
 
+FREE_OF_ROTATIONS = {
+    "positions",
+    "root_features",
+    "joints",
+    "fast_joints",
+    "root",
+    "velocities",
+    "accelerations",
+}
+
+
 @pytest.mark.parametrize(
     ("part", "free"),
     [
-        ("joint_rotations", {"positions", "root_features", "joints", "root", "velocities", "accelerations"}),
-        ("foot_contacts", {"positions", "root_features", "joints", "root", "velocities", "accelerations"}),
+        ("joint_rotations", FREE_OF_ROTATIONS),
+        ("foot_contacts", FREE_OF_ROTATIONS),
         ("joint_positions", {"root_features", "root"}),
         ("root_height", {"positions", "root"}),
-        ("root_velocity", {"positions", "joints"}),
+        ("root_velocity", {"positions", "joints", "fast_joints"}),
         ("root_yaw_velocity", {"positions"}),
     ],
 )
@@ -368,6 +379,22 @@ def test_a_constant_shift_of_a_path_has_no_velocity() -> None:
         0.3 * 23 / 24 / 2, rel=1e-5
     )  # 0.3 m in one of two coordinates, from frame 1 on
     assert costs["velocities"] == pytest.approx(0.3 / 23 / 2, rel=1e-5)
+
+
+def test_an_error_costs_more_where_a_joint_is_fast() -> None:
+    layout = FeatureLayout(22)
+    target = torch.zeros(1, 24, 263)
+    wrist = layout.slices["joint_positions"].start + 3 * 19 + 1  # height of joint 20; joint 0 is the root's
+    target[0, 12:, wrist] = 1.0  # it goes up by 0.3 m between frames 11 and 12
+
+    def cost(frame: int) -> float:
+        predicted = target.clone()
+        predicted[0, frame, wrist] += 0.1
+        return losses_of(predicted, target)["fast_joints"]
+
+    fast = 0.03 * 0.3 / (24 * 22)  # an error of 0.03 m at 0.3 m per frame, one of 24 frames and 22 joints
+    assert [cost(frame) for frame in (9, 12, 15)] == pytest.approx([fast] * 3, rel=1e-5)
+    assert cost(8) == cost(16) == 0.0
 
 
 # evaluation

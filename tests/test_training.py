@@ -51,6 +51,24 @@ def test_it_learns(tmp_path: Path) -> None:
     assert not module.training
 
 
+def test_half_precision_is_of_products_and_not_of_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(1, 1)
+    seen: set[torch.dtype] = set()
+
+    def terms_of(draw: Draw) -> dict[str, Tensor]:
+        x = torch.from_numpy(draw.rng.normal(size=(16, 1))).float()
+        y = module(x)
+        seen.add(y.dtype)
+        return {"loss": nn.functional.mse_loss(y.float(), 2 * x + 1)}
+
+    settings = Optimization(steps=200, learning_rate=0.1, precision="bfloat16")
+    optimize(RunFolder.open(tmp_path, settings), module, terms_of, settings)
+    assert seen == {torch.bfloat16}
+    assert module.weight.dtype == torch.float32
+    assert module.weight.item() == pytest.approx(2, abs=0.05)
+
+
 def test_all_terms_are_logged_with_their_step(tmp_path: Path) -> None:
     module, terms_of = line()
     run = RunFolder.open(tmp_path, SHORT)

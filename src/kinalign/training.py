@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from kinalign.run import RunFolder, progress
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+Precision = Literal["auto", "float32", "bfloat16"]
 Rows = TypeVar("Rows", Tensor, list[Any])
 
 
@@ -44,6 +45,8 @@ class Optimization:
     """Parts that a batch is computed in, one after the other; more take less memory."""
     max_grad_norm: float = 1.0
     """Gradients longer than this are scaled down to it."""
+    precision: Precision = "auto"
+    """Of matrix products; auto is bfloat16 on GPUs that have it. Weights and their updates are float32 always."""
     log_every: int = 25
     """Optimizer steps between lines of metrics.jsonl."""
     checkpoint_every: int = 200
@@ -119,7 +122,7 @@ def optimize(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate_at(done - 1)
             optimizer.zero_grad(set_to_none=True)
-            terms = _backward(accelerator, trained, terms_of, Draw(rng, generator, done - 1), settings.accumulate)
+            terms = _backward(accelerator, trained, terms_of, Draw(rng, generator, done - 1), settings)
             norm = nn.utils.clip_grad_norm_(trained, settings.max_grad_norm).item()
             if not (math.isfinite(terms["loss"]) and math.isfinite(norm)):
                 raise KinalignError(
@@ -143,9 +146,8 @@ def _accelerator() -> Accelerator:
     from accelerate import Accelerator
 
     has_gpu = torch.cuda.is_available()
-    is_half = has_gpu and torch.cuda.is_bf16_supported()
     # told that there is no GPU, or processes on a processor alone would not find each other
-    accelerator = Accelerator(cpu=not has_gpu, mixed_precision="bf16" if is_half else "no")
+    accelerator = Accelerator(cpu=not has_gpu)
     if accelerator.num_processes > 1:
         atexit.register(_leave_group)
     return accelerator
@@ -166,9 +168,14 @@ def _backward(
     trained: Sequence[nn.Parameter],
     terms_of: Callable[[Draw], Mapping[str, Tensor]],
     draw: Draw,
-    accumulate: int,
+    settings: Optimization,
 ) -> dict[str, float]:
     """Gradients of the whole batch, into `trained`, and its terms: weighted means over all parts of all processes."""
+    accumulate, device = settings.accumulate, accelerator.device
+    # not accelerate's own, which is set once in a process, while stages may differ
+    is_half = settings.precision == "bfloat16" or (
+        settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
     parts = accelerator.num_processes * accumulate
     before = deepcopy(draw.rng.bit_generator.state), draw.generator.get_state()
     sums: dict[str, Tensor] = {}
@@ -176,10 +183,10 @@ def _backward(
         draw.rng.bit_generator.state = before[0]
         draw.generator.set_state(before[1])
         part = accelerator.process_index * accumulate + turn
-        mine = Draw(draw.rng, draw.generator, draw.step, part, parts, accelerator.device)
-        with accelerator.autocast():
+        mine = Draw(draw.rng, draw.generator, draw.step, part, parts, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
             terms = dict(terms_of(mine))
-        weight = terms.pop("weight", torch.ones(())).to(accelerator.device)
+        weight = terms.pop("weight", torch.ones(())).to(device)
         (terms["loss"] * weight).backward()
         for name, value in (*terms.items(), ("weight", weight)):
             value = value.detach() if name == "weight" else value.detach() * weight

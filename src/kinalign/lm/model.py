@@ -197,6 +197,25 @@ class MotionLM(nn.Module):
         t5.resize_token_embeddings(vocab.size)
         return MotionLM(t5, vocab, text_tokenizer, max_text_tokens=max_text_tokens)
 
+    def grow_encoder(self, num_layers: int) -> None:
+        """Give the encoder more layers, in place, that add nothing before they are trained: the last matrix is zero.
+
+        Raises ConfigError for fewer than it has. Source: Zhang, Dauphin and Ma, Fixup (2019), section 3.
+        """
+        from transformers import T5ForConditionalGeneration
+
+        before = self.t5.config.num_layers
+        if num_layers < before:
+            raise ConfigError(f"the encoder has {before} layers and cannot have {num_layers} (--encoder-layers)")
+        config = type(self.t5.config).from_dict({**self.t5.config.to_dict(), "num_layers": num_layers})
+        grown = T5ForConditionalGeneration(config).to(self.t5.device, self.t5.dtype)
+        grown.load_state_dict(self.t5.state_dict(), strict=False)
+        with torch.no_grad():
+            for block in grown.encoder.block[before:]:
+                block.layer[0].SelfAttention.o.weight.zero_()
+                block.layer[1].DenseReluDense.wo.weight.zero_()
+        self.t5 = grown
+
     @property
     def device(self) -> torch.device:
         return self.t5.device

@@ -21,7 +21,7 @@ from torch import Tensor
 from kinalign.data.phrasings import meaning_of, phrase, plain_caption, spoken_words
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import CheckpointError, ConfigError, DataError
-from kinalign.lm.instructions import Instruction, Task, answer_words, phrase_answer, phrase_task
+from kinalign.lm.instructions import Gives, Instruction, Task, answer_words, phrase_answer, phrase_task
 from kinalign.lm.lora import add_lora, merge_lora
 from kinalign.lm.model import CodeAdapter, LMConfig, MotionLM, is_motion_lm
 from kinalign.lm.teach import teach_reader
@@ -30,7 +30,7 @@ from kinalign.lm.vocab import HIDDEN
 from kinalign.run import RunFolder
 from kinalign.training import Draw, Optimization, optimize
 
-Stage = Literal["text-to-motion", "pre-training", "instructions"]
+Stage = Literal["text-to-motion", "pre-training", "instructions", "captions"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class LMTraining:
     """Longest answer in steps of the tokenizer; a longer clip gives a window of this length."""
     start: str | None = None
     """Folder of a language model to go on from, or folder or hub name of a T5 or flan-T5; in the place of `network`."""
+    encoder_layers: int | None = None
+    """Give the encoder of `start` so many layers; those that are new begin as if they were not there."""
     code_rows: Literal["insert", "adapter"] = "insert"
     """Motion tokens as new rows of the table, or as a map of the tokenizer's vectors with a head of their own."""
     lora_rank: int = 0
@@ -59,8 +61,11 @@ class LMTraining:
     """How the reader is taught which sentences mean the same, before the rest is trained."""
     balance: float = 0.5
     """How far rare actions are drawn more often: 0 by clips, 1 every action equally."""
+    word_balance: float = 0.5
+    """The same where the answer is words: what a motion is taken for leans on how often its kind was seen."""
     tasks: Stage = "text-to-motion"
-    """What is trained: text to motion; that, captions and restoring what is dropped of both; or all tasks."""
+    """What is trained: text to motion; that, captions and restoring what is dropped of both; all tasks, half of them
+    text to motion; or all tasks, a third of them captions."""
     word_weight: float = 1.0
     """How many motion tokens a token of an answer in words counts for: such answers are short."""
     span_corruption: bool = True
@@ -71,7 +76,7 @@ class LMTraining:
     """Share of repetitive motions (walking, waving) that a random part is taken of, so that lengths vary."""
 
     def __post_init__(self) -> None:
-        for name in ("balance", "empty_share", "crop_share"):
+        for name in ("balance", "word_balance", "empty_share", "crop_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be in [0, 1] (--{name.replace('_', '-')})")
         if self.lora_rank < 0:
@@ -136,6 +141,27 @@ TASK_SHARES: dict[Stage, dict[Kind, float]] = {
         Task.PREDICTION: 0.1,
         Task.IN_BETWEEN: 0.11,
     },
+    "captions": {
+        "prompt": 0.2,
+        Task.TEXT_TO_MOTION: 0.03,
+        Task.TEXT_FRAMES_TO_MOTION: 0.02,
+        Task.TEXT_SECONDS_TO_MOTION: 0.15,
+        Task.FRAMES_TO_MOTION: 0.01,
+        Task.SECONDS_TO_MOTION: 0.01,
+        Task.RANDOM_MOTION: 0.01,
+        Task.MOTION_TO_TEXT: 0.34,
+        Task.MOTION_FRAMES_TO_TEXT: 0.01,
+        Task.MOTION_SECONDS_TO_TEXT: 0.01,
+        Task.MOTION_TO_FRAMES: 0.01,
+        Task.MOTION_TO_SECONDS: 0.01,
+        Task.TEXT_TO_FRAMES: 0.01,
+        Task.TEXT_TO_SECONDS: 0.01,
+        Task.FRAMES_TO_TEXT: 0.01,
+        Task.SECONDS_TO_TEXT: 0.01,
+        Task.RANDOM_TEXT: 0.01,
+        Task.PREDICTION: 0.07,
+        Task.IN_BETWEEN: 0.07,
+    },
 }
 """Shares of training examples by stage."""
 
@@ -148,8 +174,10 @@ class ExampleSampler:
         first_captions = [clip.captions[0] if clip.captions else "" for clip in clips]
         kinds = [_action(clip) for clip in clips]
         count = Counter(kinds)
-        weight = np.array([count[kind] ** -config.balance for kind in kinds])
-        self.weight = weight / weight.sum()
+        self.weight, self.word_weight = (
+            _shares(np.array([count[kind] ** -balance for kind in kinds]))
+            for balance in (config.balance, config.word_balance)
+        )
         self.num_steps = np.array([min(len(clip.codes) // info.codes_per_step, config.max_steps) for clip in clips])
         self.text_to_ids = model.text_to_ids
         shares = TASK_SHARES[config.tasks]
@@ -161,13 +189,17 @@ class ExampleSampler:
     def draw(self, rng: np.random.Generator) -> tuple[list[Instruction], list[list[int]]]:
         """A batch of clips of about one length: little of a batch is then padding."""
         pivot = self.num_steps[rng.choice(len(self.clips), p=self.weight)]
-        weight = self.weight * (np.abs(self.num_steps - pivot) <= max(2, 0.15 * pivot))
-        indices = rng.choice(len(self.clips), self.config.batch_size, p=weight / weight.sum())
-        examples = [self._example(index, rng) for index in indices]
+        is_near = np.abs(self.num_steps - pivot) <= max(2, 0.15 * pivot)
+        shares, word_shares = _shares(self.weight * is_near), _shares(self.word_weight * is_near)
+        examples = []
+        for at in rng.choice(len(self.kinds), self.config.batch_size, p=self.shares):
+            kind = self.kinds[at]
+            index = rng.choice(len(self.clips), p=word_shares if _gives(kind) == "text" else shares)
+            examples.append(self._example(kind, index, rng))
         return [instruction for instruction, _ in examples], [answer for _, answer in examples]
 
-    def _example(self, index: int, rng: np.random.Generator) -> tuple[Instruction, list[int]]:
-        clip, kind = self.clips[index], self.kinds[rng.choice(len(self.kinds), p=self.shares)]
+    def _example(self, kind: Kind, index: int, rng: np.random.Generator) -> tuple[Instruction, list[int]]:
+        clip = self.clips[index]
         codes = self._part(clip.codes, self.is_cyclic[index], rng)
         is_of_words = kind == "prompt" or (isinstance(kind, Task) and kind.gives == "motion" and not kind.codes)
         if is_of_words and rng.random() < self.config.empty_share:
@@ -216,6 +248,16 @@ class ExampleSampler:
             length = int(rng.integers(SHORTEST_CROP_STEPS, length + 1))
         start = int(rng.integers(0, num_steps - length + 1))
         return codes[start * self.info.codes_per_step : (start + length) * self.info.codes_per_step]
+
+
+def _shares(weight: NDArray[np.floating]) -> NDArray[np.floating]:
+    return weight / weight.sum()
+
+
+def _gives(kind: Kind) -> Gives:
+    if isinstance(kind, Task):
+        return kind.gives
+    return "text" if kind == "restore text" else "motion"
 
 
 def _action(clip: TokenizedClip) -> object:
@@ -274,6 +316,13 @@ def build_lm(
     """
     torch.manual_seed(config.optimization.seed)
     model = _new_lm(clips, info, config) if config.start is None else _started_lm(config.start, info)
+    if config.encoder_layers is not None:
+        if config.start is None:
+            raise ConfigError(
+                f"encoder_layers={config.encoder_layers} is said of a model to go on from, which is absent; a new one "
+                "has --network.encoder-layers (--encoder-layers, --start)"
+            )
+        model.grow_encoder(config.encoder_layers)
     if config.code_rows == "adapter" and model.adapter is None:
         if code_vectors is None:
             raise ConfigError("code_rows='adapter' needs the tokenizer's code vectors, which nobody gave (--code-rows)")

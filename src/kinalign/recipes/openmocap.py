@@ -23,6 +23,7 @@ from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.pipeline import TextToMotion, tokenized
 from kinalign.tokenizer.commands import tokenize_clips, tokens_info
+from kinalign.tokenizer.losses import LossWeights
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 from kinalign.tokenizer.train import TokenizerTraining, refine_decoder, train_tokenizer
 from kinalign.tokenizer.vqvae import VQVAEConfig
@@ -53,7 +54,17 @@ DECODER = replace(
     continuous_steps=0,
     optimization=Optimization(steps=1000, learning_rate=6e-4, checkpoint_every=500),
 )
-"""The decoder goes on alone, on more of the small sources; the codes stay what they are."""
+DECODER_STAGES = (
+    DECODER,
+    replace(DECODER, weights=LossWeights(fast_joints=100)),
+    replace(
+        DECODER,
+        source_shares=(("CMU", 0.3), ("CMU8", 0.04), ("HDM05", 0.3), ("Bandai1", 0.16), ("Bandai2", 0.2)),
+        weights=LossWeights(fast_joints=300),
+        optimization=replace(DECODER.optimization, steps=1400),
+    ),
+)
+"""The decoder goes on alone, on more of the small sources, and then on what is fast; the codes stay what they are."""
 
 LANGUAGE_MODEL = LMTraining(
     network=LMConfig(width=256, feed_forward_width=1024, encoder_layers=1, decoder_layers=4, heads=4),
@@ -79,8 +90,17 @@ SPEAKING = replace(
 )
 """All tasks again, with words that count for more: without, captions were too small a part of what was learned."""
 
+CAPTIONS = replace(
+    SPEAKING,
+    tasks="captions",
+    encoder_layers=3,
+    word_weight=5.0,
+    optimization=replace(SPEAKING.optimization, steps=3400, learning_rate=8e-4, precision="bfloat16"),
+)
+"""All tasks once more, a third of them captions, with an encoder of three layers: one could not read a motion."""
+
 FIRST_STAGE_SHARE = 0.25
-"""How much of text to motion's weights is in the finished ones: it gives back what the other tasks cost that one."""
+"""How much of text to motion's weights is put into the next ones: it gives back what the other tasks cost that one."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +108,7 @@ class Recipe:
     """Train the shipped model from openmocap20."""
 
     out: Path = Path("runs/openmocap")
-    """Run folders tokenizer/, lm/, instructions/ and speaking/, and the finished model in model/."""
+    """Run folders tokenizer/, decoder0/ and on, lm/, instructions/, speaking/ and captions/; the finished model/."""
     threads: int = 2
     """Processor threads."""
     lm_steps: int = LANGUAGE_MODEL.optimization.steps
@@ -97,6 +117,8 @@ class Recipe:
     """Optimizer steps on all tasks."""
     speaking_steps: int = SPEAKING.optimization.steps
     """Optimizer steps on all tasks with heavier words."""
+    caption_steps: int = CAPTIONS.optimization.steps
+    """Optimizer steps on all tasks with an encoder of more layers."""
 
 
 def train(recipe: Recipe) -> Path:
@@ -106,9 +128,11 @@ def train(recipe: Recipe) -> Path:
     if not (folder / "config.json").exists():
         clips = load_openmocap(split="train")
         trained = train_tokenizer(clips, TOKENIZER, folder=recipe.out / "tokenizer")
-        refine_decoder(trained, clips, DECODER, folder=recipe.out / "decoder").save_pretrained(
-            folder, dtype=torch.float16
-        )
+        for number, stage in enumerate(DECODER_STAGES):
+            if number:
+                clips = load_openmocap(split="train", cut_events=True)
+            trained = refine_decoder(trained, clips, stage, folder=recipe.out / f"decoder{number}")
+        trained.save_pretrained(folder, dtype=torch.float16)
     # read back, so that the language model learns the codes of the weights as they are stored
     tokenizer = MotionTokenizer.from_pretrained(folder)
     info = tokens_info(tokenizer, folder)
@@ -118,22 +142,30 @@ def train(recipe: Recipe) -> Path:
         return tokenize_clips(tokenizer, load_openmocap(split="train", cut_events=True), shifts=(0, 2))
 
     rows = tokenized(recipe.out / "tokens", info, tokenize)
-    start: Path | None = None
-    for name, stage, steps, dtype in (
-        # as the model that was shipped then, which the next stage went on from
-        ("lm", LANGUAGE_MODEL, recipe.lm_steps, torch.float16),
-        ("instructions", INSTRUCTIONS, recipe.instruction_steps, torch.float32),
-        ("speaking", SPEAKING, recipe.speaking_steps, torch.float32),
-    ):
+
+    def stage(
+        name: str, settings: LMTraining, steps: int, *, start: Path | None = None, dtype: torch.dtype = torch.float32
+    ) -> Path:
         done = recipe.out / f"{name}-model"
         if not (done / "config.json").exists():
-            optimization = replace(stage.optimization, steps=steps)
-            settings = replace(stage, start=str(start) if start else None, optimization=optimization)
+            optimization = replace(settings.optimization, steps=steps)
+            settings = replace(settings, start=str(start) if start else None, optimization=optimization)
             train_lm(rows, info, settings, folder=recipe.out / name).save_pretrained(done, dtype=dtype)
-        start = done
-    lm = MotionLM.from_pretrained(recipe.out / "speaking-model")
-    average(lm, MotionLM.from_pretrained(recipe.out / "lm-model"), share=FIRST_STAGE_SHARE)
-    return TextToMotion(lm, tokenizer).save_pretrained(recipe.out / "model", dtype=torch.float16)
+        return done
+
+    # the first is stored as it was once shipped, and the second went on from that
+    first = stage("lm", LANGUAGE_MODEL, recipe.lm_steps, dtype=torch.float16)
+    second = stage("instructions", INSTRUCTIONS, recipe.instruction_steps, start=first)
+    third = stage("speaking", SPEAKING, recipe.speaking_steps, start=second)
+    averaged = recipe.out / "averaged-model"
+    if not (averaged / "config.json").exists():
+        lm = MotionLM.from_pretrained(third)
+        average(lm, MotionLM.from_pretrained(first), share=FIRST_STAGE_SHARE)
+        lm.save_pretrained(averaged)
+    last = stage("captions", CAPTIONS, recipe.caption_steps, start=averaged)
+    return TextToMotion(MotionLM.from_pretrained(last), tokenizer).save_pretrained(
+        recipe.out / "model", dtype=torch.float16
+    )
 
 
 @torch.no_grad()

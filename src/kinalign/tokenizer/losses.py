@@ -28,6 +28,9 @@ class LossWeights:
     """Smooth L1 of normalised turning, velocity and height of the root, on top: small errors of them pile up."""
     joints: float = 3.0
     """Metres that joints are off in the world, root aside."""
+    fast_joints: float = 0.0
+    """Metres that joints are off in the world, times the metres per frame that they move: a kick's height is lost in a
+    mean over joints that mostly rest."""
     root: float = 0.3
     """Metres that the root's path is off."""
     velocities: float = 5.0
@@ -77,6 +80,7 @@ def reconstruction_losses(
         "positions": error[..., at["joint_positions"]].mean(),
         "root_features": error[..., root].mean(),
         "joints": error_m.abs().mean(),
+        "fast_joints": (error_m.norm(dim=-1) * _speed_around(true.joints)).mean(),
         "root": path_error_m.abs().mean(),
         "velocities": error_m.diff(dim=1).abs().mean() + path_error_m.diff(dim=1).abs().mean(),
         "accelerations": error_m.diff(n=2, dim=1).abs().mean() + path_error_m.diff(n=2, dim=1).abs().mean(),
@@ -84,6 +88,16 @@ def reconstruction_losses(
     }
     loss = terms["features"] + torch.stack([getattr(weights, n) * terms[n] for n in terms if n != "features"]).sum()
     return {"loss": loss, **terms}
+
+
+SPEED_FRAMES = 3
+"""A joint is fast from this many frames before it moves until as many after: a kick is highest where the foot rests."""
+
+
+def _speed_around(joints: Tensor) -> Tensor:
+    """The most metres per frame (B, T, J) that joints (B, T, J, 3) move within SPEED_FRAMES of a frame."""
+    speed = F.pad(joints.diff(dim=1).norm(dim=-1).transpose(1, 2), (1, 0))  # (B, J, T)
+    return F.max_pool1d(speed, 2 * SPEED_FRAMES + 1, stride=1, padding=SPEED_FRAMES).transpose(1, 2)
 
 
 def _sum_before(x: Tensor) -> Tensor:
