@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 
@@ -221,12 +220,17 @@ def twists(s: Signals) -> Iterator[Detection]:
     upright = np.where((s.speed < TRAVEL_SPEED) & (s.tilt < 60), np.abs(s.twist), 0.0)
     for stretch in stretches(s.frames, s.frames.mean(upright, 0.5), TWIST):
         twist = s.twist[stretch.frames]
-        points = [stretch.start + point for point in turning_points(twist, TWIST_DEG)]
-        each = tuple(Stretch(start, end, TWIST_DEG) for start, end in pairwise(points))
+        points = turning_points(twist, TWIST_DEG)
+        # to one side and to the other; at its ends the body may be in the middle
+        each = tuple(
+            Stretch(stretch.start + points[max(at - 1, 0)], stretch.start + point + 1, abs(float(twist[point])))
+            for at, point in enumerate(points)
+            if abs(twist[point]) > TWIST.enter
+        )
         if len(each) < 2:
             continue
         most_deg = float(np.abs(twist).max())
-        reason = f"shoulders turn to {most_deg:.0f} degrees from the hips, {len(each)} times from side to side"
+        reason = f"shoulders turn to {most_deg:.0f} degrees from the hips, to one side and the other {times(len(each))}"
         confidence = TWIST.confidence(stretch.peak)
         yield Detection(
             "twist", stretch.start, stretch.end, confidence, reason, "alternate", count=len(each), repeats=each

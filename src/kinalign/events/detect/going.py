@@ -30,6 +30,8 @@ DANCE = Rule(0.5, 1.0, 2.0, min_s=2.5, gap_s=1.0)
 
 STEP_LENGTH, STEP_LIFT = 0.25, 0.1
 """Legs by which a foot passes the other in a step, and is lifted over the other when stepping in place."""
+LAST_LIFT = 0.05
+"""Legs over the floor of a foot that has not come down yet when the motion ends."""
 JOG_SPEED = 1.4
 """Legs a second from which one may run without ever leaving the floor."""
 JOGS = ((2.3, 10.0, 0.0, 0.1), (2.3, 24.2, 78.0, 0.4), (2.15, 20.0, 82.0, 0.2))
@@ -184,10 +186,15 @@ def _steps(s: Signals, frames: slice) -> tuple[Stretch, ...]:
     axis = int(abs(way[1]) > abs(way[0]))
     stride = s.stride[frames, axis] * np.sign(way[axis])
     points = turning_points(stride, STEP_LENGTH)
-    return tuple(
+    steps = [
         Stretch(frames.start + start, frames.start + end, STEP_LENGTH, SIDES[int(stride[end] < stride[start])])
         for start, end in pairwise(points)
-    )
+    ]
+    if steps and frames.stop > s.frames.last[frames.start]:
+        foot = SIDES.index(steps[-1].side)
+        if s.lift[frames.stop - 1, foot] > LAST_LIFT:
+            steps.pop()  # the motion ends before the foot comes down
+    return tuple(steps)
 
 
 def _steps_in_place(s: Signals, frames: slice) -> tuple[Stretch, ...]:

@@ -208,10 +208,7 @@ def waves(s: Signals) -> Iterator[Detection]:
             if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
                 wave = Stretch(start, end, reversals, side)
                 found.append(wave)
-                swings[wave] = tuple(
-                    Stretch(stretch.start + there, stretch.start + back, 1.0, side)
-                    for there, back in zip(points[1::2], points[3::2])
-                )
+                swings[wave] = _swings(s, stretch, points)
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
         where = "above" if over_m > 0 else "below"
@@ -233,6 +230,20 @@ def waves(s: Signals) -> Iterator[Detection]:
             part="hand",
             repeats=each,
         )
+
+
+def _swings(s: Signals, stretch: Stretch, points: list[int]) -> tuple[Stretch, ...]:
+    """Swings there and back, of the turning points in a stretch.
+
+    At its ends the hand comes up and goes down again, which makes half a swing each; not where the motion is cut there.
+    """
+    comes_up, goes_down = stretch.start > s.frames.first[stretch.start], stretch.end <= s.frames.last[stretch.start]
+    number = (2 * (len(points) - 1) - comes_up - goes_down) // 4
+    first = int(comes_up and 2 * number + 1 < len(points))
+    return tuple(
+        Stretch(stretch.start + points[at], stretch.start + points[at + 2], 1.0, stretch.side)
+        for at in range(first, first + 2 * number, 2)
+    )
 
 
 def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
