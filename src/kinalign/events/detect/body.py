@@ -227,10 +227,10 @@ def twists(s: Signals) -> Iterator[Detection]:
             for at, point in enumerate(points)
             if abs(twist[point]) > TWIST.enter
         )
-        if len(each) < 2:
+        if len(points) < 3 or not each:
             continue
         most_deg = float(np.abs(twist).max())
-        reason = f"shoulders turn to {most_deg:.0f} degrees from the hips, to one side and the other {times(len(each))}"
+        reason = f"shoulders turn to a side {times(len(each))}, by up to {most_deg:.0f} degrees from the hips"
         confidence = TWIST.confidence(stretch.peak)
         yield Detection(
             "twist", stretch.start, stretch.end, confidence, reason, "alternate", count=len(each), repeats=each
