@@ -9,10 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from kinalign.errors import CheckpointError, ConfigError, EvaluationError, MotionError
-from kinalign.evaluation.contrasts import in_a_row, uniform
+from kinalign.evaluation.contrasts import in_a_row
 from kinalign.evaluation.judging import CALIBRATION, embedding_judge, shipped_encoder
 from kinalign.judge.embedding import WINDOW_S, Calibration, EmbeddingJudge, Nearness, calibrate, nearness_of
 from kinalign.judge.verdict import Case, Invalid, Verdict
+from kinalign.motion.joining import uniform
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.motion.synthetic import kicking, standing, waving

@@ -12,7 +12,7 @@ import kinalign as ka
 from kinalign.cli import main
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError
-from kinalign.evaluation.contrasts import in_a_row, uniform
+from kinalign.evaluation.contrasts import in_a_row
 from kinalign.events.detect import DETECTED
 from kinalign.events.parse import parse
 from kinalign.events.program import ACTIONS, DIRECTIONS, PARTS, SIDES, Event, EventProgram
@@ -20,6 +20,7 @@ from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.named import judge_named
 from kinalign.judge.signs import SAME_MOVEMENT, SIGNS, sign_of
 from kinalign.judge.verdict import Case, Invalid, Verdict, outcome_from_json
+from kinalign.motion.joining import uniform
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D, KIT
 from kinalign.motion.synthetic import jumping, kicking, squatting, standing, walking, waving

@@ -55,6 +55,22 @@ def say(program: EventProgram, seed: int = 0, *, ordered: bool = True) -> str:
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in text.split(". ")) + "."
 
 
+def named(event: Event) -> str:
+    """An event in a few words, always the same, without its count.
+
+    >>> named(Event("kick", side="right", part="foot")), named(Event("walk", direction="in_place"))
+    ('kick with the right foot', 'walk in place')
+    """
+    part = event.part or usual_part(event.action)
+    limbs = {
+        "": "",
+        "both": f"with both {_phrases()['plural'][part]}",
+        "alternate": f"with one {part} after the other",
+    }
+    limb = limbs.get(event.side, f"with the {event.side} {part}")
+    return " ".join(filter(None, (event.action.removeprefix("other:"), event.direction, limb))).replace("_", " ")
+
+
 def wordings(program: EventProgram, number: int, seed: int = 0, *, ordered: bool = True) -> list[str]:
     """Up to `number` different texts of the program; fewer where 20 tries for each find no more."""
     texts: dict[str, None] = {}

@@ -12,6 +12,7 @@ import tyro
 
 from kinalign.errors import PromptError, VerdictError
 from kinalign.events.program import EventProgram
+from kinalign.events.say import named
 from kinalign.judge.agreement import Answer, agreement
 from kinalign.judge.named import JUDGES, judge_named
 from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, outcome_from_json
@@ -67,13 +68,14 @@ def _told(path: Path, fps: float, outcome: Outcome) -> list[str]:
 def _table(findings: Sequence[Finding], fps: float) -> list[str]:
     lines = []
     for finding in findings:
-        event = finding.event
-        asked = " ".join(str(value) for value in event.to_json().values()).replace("_", " ")
+        asked = named(finding.event)
+        if finding.event.count is not None:
+            asked += f" x{finding.event.count}" if isinstance(finding.event.count, int) else " several times"
         when = ""
         if finding.start is not None and finding.end is not None:
             when = f"{finding.start / fps:.1f} to {finding.end / fps:.1f} s"
         count = "" if finding.count is None else f"x{finding.count}"
-        lines.append(f"{finding.seen:7}{asked:32}{when:16}{count:5}{finding.reason}")
+        lines.append(f"{finding.seen:7}{asked:36}{when:16}{count:5}{finding.reason}")
     return lines
 
 

@@ -2,8 +2,8 @@
 
 The whole motion is held against the whole prompt, and windows of it against each event alone: the best window says
 where the event is. Bounds that turn nearness into scores are set once, so that on cases with known scores each score
-is given as often as it is true. Such an encoder knows what is done; it is nearly blind to order, side and count, and
-a score of it should be read like that (docs/judges.md has its accuracy).
+is given as often as it is true. Such an encoder knows what is done, and through its windows in which order; it is
+blind to how often and half blind to the side (docs/judges.md has its accuracy).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from kinalign.events.detect import DETECTED, Detection, detect_all
 from kinalign.events.detect.detection import times
 from kinalign.events.detect.stretches import Stretch
 from kinalign.events.program import Event, EventProgram
-from kinalign.events.say import usual_part
+from kinalign.events.say import named
 from kinalign.judge.rubric import Seen, SubTask, score_events, score_frequency
 from kinalign.judge.signs import (
     AROUND_DEG,
@@ -77,9 +77,10 @@ class Repetition:
         return 2 * shared > min(self.end - self.start, other.end - other.start)
 
     def continues(self, other: Repetition, fps: float) -> bool:
-        """Whether both can be one movement of one limb: at the same time, or one right after the other."""
+        """Whether both can be one movement of one hand: at the same time, or one right after the other."""
         gap = max(self.start, other.start) - min(self.end, other.end)
-        return gap <= ONE_MOVEMENT_S * fps and (self.side == other.side or "both" in (self.side, other.side))
+        are_hands = self.found.part == other.found.part == "hand"
+        return are_hands and gap <= ONE_MOVEMENT_S * fps and {self.side, other.side} != {"left", "right"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Reading:
 class KinematicJudge:
     """Judges by rules what joints show; needs HumanML3D's 22 joints and actions that the detector knows.
 
-    Anything else is Invalid, with the action or the skeleton named. `name` changes whenever verdicts may.
+    Anything else is Invalid, with the action or the skeleton named.
     """
 
     name = NAME
@@ -442,7 +443,7 @@ def order_of(readings: Sequence[Reading | None], fps: float) -> bool | None:
 
 def _finding(asked: Asked, reading: Reading | None) -> Finding:
     if reading is None:
-        return Finding(asked.event, "no", reason=f"no {_noun(asked.event)} seen")
+        return Finding(asked.event, "no", reason=f"no {named(asked.event)} seen")
     reasons = dict.fromkeys(repetition.found.reason for repetition in reading.repetitions)
     told = [*reading.wrong, *(_off(reading) or ()), *reasons]
     has_count = reading.repetitions[0].found.count is not None
@@ -471,10 +472,10 @@ def _reason(
     there, missing = [], []
     for reading, finding in zip(readings, findings):
         if reading is None:
-            missing.append(_noun(finding.event))
+            missing.append(named(finding.event))
             continue
         counted = finding.event.count is not None and not _off(reading)
-        words = [f"{_noun(finding.event)} at {reading.start / fps:.1f} s", *reading.wrong, *_off(reading)]
+        words = [f"{named(finding.event)} at {reading.start / fps:.1f} s", *reading.wrong, *_off(reading)]
         there.append(" ".join(words[:1]) + (f" {times(reading.count)}" if counted else "") + _bracket(words[1:]))
     parts = [", ".join(there)] if there else []
     if order is False:
@@ -486,15 +487,3 @@ def _reason(
 
 def _bracket(words: Sequence[str]) -> str:
     return f" ({', '.join(words)})" if words else ""
-
-
-def _noun(event: Event) -> str:
-    """An event in a few words: kick forward with the right leg."""
-    words = [event.action.removeprefix("other:"), event.direction]
-    if event.side:
-        part = event.part or usual_part(event.action)
-        words.append(
-            {"both": f"with both {part}s", "alternate": f"with one {part} after the other"}.get(event.side, "")
-        )
-        words[-1] = words[-1] or f"with the {event.side} {part}"
-    return " ".join(filter(None, words)).replace("_", " ").replace("foots", "feet")

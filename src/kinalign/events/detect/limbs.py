@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -49,7 +49,9 @@ HANGING_HAND, RAISE_S = -0.35, 2.0
 STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED, FIST_GROWTH = 0.8, 0.75, 0.7, 3.0, 1.2
 """Arms of reach at a punch's end and at its start, and over the ground at its end; arms a second of the hand and by
 which the reach grows."""
-OVER_SHOULDER, THROW_FROM, THROW_SPEED, THROW_BENT = 0.35, -0.1, 1.8, 0.82
+OVER_SHOULDER = 0.35
+"""Arms over the shoulder from which a fist does not punch any more."""
+THROW_OVER, THROW_FROM, THROW_SPEED, THROW_BENT = 0.2, -0.1, 1.8, 0.82
 """Arms over the shoulder where a throw ends and where it begins, arms a second of the hand, arms of reach before."""
 AFTER_THROW, AFTER_THROW_S = 0.5, 1.2
 """Arms that a hand comes down within this time after a throw; who raises a hand or waves stays up."""
@@ -59,9 +61,6 @@ REACH_OUT, REACH_SPEED = 0.5, 1.2
 """Arms of a hand before or over its shoulder, and arms a second below which it has arrived."""
 WAVES = ((0.06, 4), (0.03, 6))
 """Arms by which a waving hand swings, and how often it turns back at least: a wave of the wrist alone takes longer."""
-RAISING_FOREARM, WHOLE_SWING, NEARLY_BACK = 0.2, 0.7, 0.3
-"""Arms that a wrist is lower over its elbow than usual where the arm still goes up, share of the usual swing from which
-one at an end is whole, and share of a wave that may be lacking of the last one."""
 WAVE_TURN_DEG_S = 25.0
 """How fast the hips may turn on average in a wave; fighters' do."""
 CLAP_WIDTH, CLAP_DISTANCE, CLAP_SPAN, CLAP_S = 0.12, 0.4, 0.9, 0.8
@@ -200,9 +199,8 @@ def waves(s: Signals) -> Iterator[Detection]:
         for stretch in stretches(s.frames, raised, WAVE, side):
             for width, least in WAVES:
                 # across the body or to the front, whichever the hand swings more often
-                points, axis = max(
-                    ((turning_points(s.forearm[stretch.frames, column, axis], width), axis) for axis in (2, 0)),
-                    key=lambda found: len(found[0]),
+                points = max(
+                    (turning_points(s.forearm[stretch.frames, column, axis], width) for axis in (2, 0)), key=len
                 )
                 if len(points) - 2 >= least:
                     break
@@ -213,11 +211,7 @@ def waves(s: Signals) -> Iterator[Detection]:
             if float(np.abs(s.yaw_rate[start:end]).mean()) < WAVE_TURN_DEG_S:
                 wave = Stretch(start, end, reversals, side)
                 found.append(wave)
-                whole = _whole_swings(s.forearm[stretch.frames, column], axis, points)
-                swings[wave] = tuple(
-                    Stretch(stretch.start + there, stretch.start + back, 1.0, side)
-                    for there, back in zip(whole[::2], whole[2::2])
-                )
+                swings[wave] = _swings(s, stretch, points)
     for stretch in together(found):
         over_m = float(s.hand_over_head[stretch.frames].max()) * s.arm_at(stretch.start)
         where = "above" if over_m > 0 else "below"
@@ -241,26 +235,18 @@ def waves(s: Signals) -> Iterator[Detection]:
         )
 
 
-def _whole_swings(forearm: Array, axis: int, points: Sequence[int]) -> Sequence[int]:
-    """Turning points (P,) of a forearm (T, 3) without swings at the ends that only raise or lower it or are cut.
+def _swings(s: Signals, stretch: Stretch, points: list[int]) -> tuple[Stretch, ...]:
+    """Swings there and back, of the turning points in a stretch.
 
-    A cut one stays where it makes a last swing back nearly whole: a hand may begin and end in the middle of its way.
+    At its ends the hand comes up and goes down again, which makes half a swing each; not where the motion is cut there.
     """
-    ways = np.abs(np.diff(forearm[points, axis]))
-    height = forearm[points, 1]
-    usual = float(np.median(ways))
-    is_low = height < np.median(height) - RAISING_FOREARM
-    first, last = 0, len(points) - 1
-    while last - first > 1 and is_low[first]:
-        first += 1
-    while last - first > 1 and is_low[last]:
-        last -= 1
-    parts = np.minimum(ways[first:last] / usual, 1.0)
-    begins_cut, ends_cut = parts[0] < WHOLE_SWING, parts[-1] < WHOLE_SWING
-    count = int(parts.sum() / 2 + NEARLY_BACK)
-    first += begins_cut and len(parts) - begins_cut >= 2 * count
-    last -= ends_cut and last - first > 2 * count
-    return points[first : last + 1]
+    comes_up, goes_down = stretch.start > s.frames.first[stretch.start], stretch.end <= s.frames.last[stretch.start]
+    number = (2 * (len(points) - 1) - comes_up - goes_down) // 4
+    first = int(comes_up and 2 * number + 1 < len(points))
+    return tuple(
+        Stretch(stretch.start + points[at], stretch.start + points[at + 2], 1.0, stretch.side)
+        for at in range(first, first + 2 * number, 2)
+    )
 
 
 def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
@@ -278,7 +264,7 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             continue
         down = min(end + round(AFTER_THROW_S * FPS), int(s.frames.last[start]))
         comes_down = up - float(s.hand[end : down + 1, column, 1].min()) > AFTER_THROW
-        if up > OVER_SHOULDER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED and comes_down:
+        if up > THROW_OVER and s.hand[start, column, 1] > THROW_FROM and speed > THROW_SPEED and comes_down:
             found["throw"].append(stretch)
         if s.reach[start, column] > BENT_ARM or stretch.peak < FIST_GROWTH:
             continue
