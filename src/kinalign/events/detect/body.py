@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 
@@ -221,17 +220,17 @@ def twists(s: Signals) -> Iterator[Detection]:
     upright = np.where((s.speed < TRAVEL_SPEED) & (s.tilt < 60), np.abs(s.twist), 0.0)
     for stretch in stretches(s.frames, s.frames.mean(upright, 0.5), TWIST):
         twist = s.twist[stretch.frames]
-        turned = [point for point in turning_points(twist, TWIST_DEG) if abs(twist[point]) > TWIST.enter]
-        if len(turned) < 2:
-            continue
-        # each lasts from half way since the last one to half way to the next
-        bounds = [0, *((one + other) // 2 for one, other in pairwise(turned)), len(twist)]
+        points = turning_points(twist, TWIST_DEG)
+        # to one side and to the other; at its ends the body may be in the middle
         each = tuple(
-            Stretch(stretch.start + start, stretch.start + end, abs(float(twist[point])))
-            for (start, end), point in zip(pairwise(bounds), turned)
+            Stretch(stretch.start + points[max(at - 1, 0)], stretch.start + point + 1, abs(float(twist[point])))
+            for at, point in enumerate(points)
+            if abs(twist[point]) > TWIST.enter
         )
+        if len(points) < 3 or not each:
+            continue
         most_deg = float(np.abs(twist).max())
-        reason = f"shoulders turn to {most_deg:.0f} degrees from the hips, to one side and the other {len(each)} times"
+        reason = f"shoulders turn to a side {times(len(each))}, by up to {most_deg:.0f} degrees from the hips"
         confidence = TWIST.confidence(stretch.peak)
         yield Detection(
             "twist", stretch.start, stretch.end, confidence, reason, "alternate", count=len(each), repeats=each

@@ -325,9 +325,9 @@ def _turned_deg(vectors: Array, before: IntArray) -> Array:
     return np.degrees((angle - angle[before] + np.pi) % (2 * np.pi) - np.pi)
 
 
-def _circles(s: Signals, step: Array, least_deg: float) -> list[Stretch]:
-    """Circles one by one, so that those of both arms find each other, where steps (N, 2) add up to so many degrees."""
-    found = []
+def _circles(s: Signals, step: Array, least_deg: float) -> list[list[Stretch]]:
+    """Runs of circles, one by one so that those of both arms find each other, where steps (N, 2) add up to so much."""
+    runs = []
     for start, end, _, side in of_both_sides(s.frames, step * FPS, ROTATE_ARM):
         turned = np.abs(np.cumsum(step[start:end, SIDES.index(side)]))
         if turned[-1] < least_deg:
@@ -335,8 +335,8 @@ def _circles(s: Signals, step: Array, least_deg: float) -> list[Stretch]:
         circles = max(round(turned[-1] / 360), 1)
         bounds = [start + int(at) for at in np.searchsorted(turned, turned[-1] * np.arange(circles) / circles)]
         degrees = float(turned[-1]) / circles
-        found += [Stretch(one, next_one, degrees, side) for one, next_one in pairwise([*bounds, end])]
-    return found
+        runs.append([Stretch(one, next_one, degrees, side) for one, next_one in pairwise([*bounds, end])])
+    return runs
 
 
 def arm_circles(s: Signals) -> Iterator[Detection]:
@@ -351,17 +351,13 @@ def arm_circles(s: Signals) -> Iterator[Detection]:
     round_itself = np.where(is_up & is_circling, _turned_deg(way, before), 0.0)
     round_either = np.where(is_out, round_itself, round_shoulder)
     for sign, direction in ((1.0, "backward"), (-1.0, "forward")):
-        several = [
-            circle
-            for circle in _circles(s, sign * round_either, TWO_CIRCLES_DEG)
+        found = [circle for run in _circles(s, sign * round_shoulder, ARM_CIRCLE_DEG) for circle in run]
+        for run in _circles(s, sign * round_either, TWO_CIRCLES_DEG):
+            first, last, column = run[0].start, run[-1].end, SIDES.index(run[0].side)
+            known = [one for one in found if one.side == run[0].side and one.start < last and first < one.end]
             # who waves has the forearm up
-            if s.forearm[circle.frames, SIDES.index(circle.side), 1].mean() < FOREARM_UP
-        ]
-        found = several + [
-            circle
-            for circle in _circles(s, sign * round_shoulder, ARM_CIRCLE_DEG)
-            if not any(circle.start < other.end and other.start < circle.end for other in several)
-        ]
+            if len(known) < len(run) and s.forearm[first:last, column, 1].mean() < FOREARM_UP:
+                found = [one for one in found if one not in known] + run
         for group in series(s.frames, together(found), CIRCLES_S):
             degrees = sum(circle.peak for circle in group.each)
             reason = f"{wrists(group.side)} go round the shoulder by {degrees:.0f} degrees {direction}"
