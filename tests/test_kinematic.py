@@ -13,9 +13,10 @@ from kinalign.cli import main
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError
 from kinalign.evaluation.contrasts import in_a_row
-from kinalign.events.detect import DETECTED
+from kinalign.events.detect import DETECTED, Detection
 from kinalign.events.parse import parse
 from kinalign.events.program import ACTIONS, DIRECTIONS, PARTS, SIDES, Event, EventProgram
+from kinalign.judge import kinematic
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.named import judge_named
 from kinalign.judge.signs import SAME_MOVEMENT, SIGNS, sign_of
@@ -308,3 +309,15 @@ def test_the_command_prints_verdicts_with_seconds_and_reasons(
 def test_a_replaced_motion_object_is_read_anew() -> None:
     # the judge keeps motions apart by identity within one call only
     assert score("a person waves", replace(KICKS_WAVE, caption="x")) == score("a person waves", KICKS_WAVE)
+
+
+@pytest.mark.parametrize(("kick_start", "score"), [(42, 4), (60, 5)])
+def test_a_kick_in_a_jump_is_not_a_jump_and_then_a_kick(
+    monkeypatch: pytest.MonkeyPatch, kick_start: int, score: int
+) -> None:
+    jump = Detection("jump", 38, 54, 0.9, "flight", count=1)
+    kick = Detection("kick", kick_start, kick_start + 12, 0.9, "fast foot", "right", "forward", 1, part="leg")
+    monkeypatch.setattr(kinematic, "detect_all", lambda motions: [[jump, kick] for _ in motions])
+    verdict = KinematicJudge()("a person jumps, then kicks with the right leg", walking(100))
+    assert isinstance(verdict, Verdict)
+    assert (verdict.score, verdict.order_is_right) == (score, score == 5)

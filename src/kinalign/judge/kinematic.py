@@ -23,6 +23,7 @@ from kinalign.judge.rubric import Seen, SubTask, score_events, score_frequency
 from kinalign.judge.signs import (
     AROUND_DEG,
     GOING,
+    QUICK,
     SPIN_DEG,
     Sign,
     movement_of,
@@ -434,8 +435,19 @@ def order_of(readings: Sequence[Reading | None], fps: float) -> bool | None:
         shared = min(one.end for one in together) - max(one.start for one in together)
         if shared < SAME_TIME * min(one.end - one.start for one in together):
             return False
-    starts = [min(one.start for one in steps[step]) for step in sorted(steps)]
-    return all(later > former - LATE_S * fps for former, later in pairwise(starts))
+    in_turn = [steps[step] for step in sorted(steps)]
+    starts = [min(one.start for one in together) for together in in_turn]
+    if any(later <= former - LATE_S * fps for former, later in pairwise(starts)):
+        return False
+    return not any(_at_once(one, other) for former, later in pairwise(in_turn) for one in former for other in later)
+
+
+def _at_once(reading: Reading, other: Reading) -> bool:
+    """Whether two quick events that shall follow each other are one: a kick in a jump is not a jump and then a kick."""
+    if not all(one.repetitions[0].found.action in QUICK for one in (reading, other)):
+        return False
+    shared = min(reading.end, other.end) - max(reading.start, other.start)
+    return 2 * shared > min(reading.end - reading.start, other.end - other.start)
 
 
 # --- in words ------------------------------------------------------------------------------------------------------

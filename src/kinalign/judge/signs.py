@@ -116,6 +116,8 @@ SAME_MOVEMENT = tuple(
 """Detected actions that one movement may be reported as: two events of a program must not both claim it."""
 
 GOING = frozenset("walk run dash step jump hop leap".split())
+QUICK = frozenset("jump hop leap kick punch throw raise_knee raise_leg cartwheel flip jumping_jack".split())
+"""Detected actions that are over at once. Others last, and the next event may begin in them: one turns in a walk."""
 CURVE_DEG, CIRCLE_DEG, AROUND_DEG, SPIN_DEG = 30.0, 150.0, 120.0, 240.0
 """Degrees by which a way bends to a side, leads around, a turn turns around, and a spin goes nearly all the way."""
 
