@@ -243,8 +243,8 @@ PACE = """() => new Promise(done => {
   kinalign.seek(0); kinalign.play();
   let frames = 0, start;
   const look = now => {
-    if (++frames === 3) start = [now, kinalign.time];
-    if (frames < 12) return requestAnimationFrame(look);
+    if (++frames === 2) start = [now, kinalign.time];
+    if (frames < 6) return requestAnimationFrame(look);
     done((kinalign.time - start[1]) / (now - start[0]) * 1000);
   };
   requestAnimationFrame(look);
