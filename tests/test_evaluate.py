@@ -157,6 +157,7 @@ def test_every_task_has_its_numbers(report: Report) -> None:
         "invalid_percent",
         "action_percent",
         "side_percent",
+        "both_percent",
     ]
     for task in ("pred", "inbetween", "keyframes"):
         assert metrics[task] == ["ade_m", "fde_m", "join_jerk_ratio", "fid", "apd_m"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from kinalign.data.records import Clip
@@ -23,19 +25,27 @@ def test_a_caption_of_the_same_action_names_it_and_its_mirror_image_the_other_si
         "",
         "he waves his left",
     ]
-    action, side = names_right(said, [WAVE] * 5, known)
-    assert action.tolist() == [1, 1, 0, 0, 0]
-    assert side.tolist() == [1, 0, 0, 0, 0]
+    right = names_right(said, [WAVE] * 5, known)
+    assert right.action.tolist() == [1, 1, 0, 0, 0]
+    assert right.side.tolist() == right.both.tolist() == [1, 0, 0, 0, 0]
+
+
+def test_the_side_of_another_action_is_the_right_side_and_not_the_right_event() -> None:
+    lifted = replace(WAVE, captions=("a person raises the left hand",), label="raise-up-left-hand")
+    right = names_right(["a person raises the left hand"], [WAVE], events_by_caption([WAVE, lifted]))
+    assert (right.action[0], right.side[0], right.both[0]) == (0, 1, 0)
 
 
 def test_what_is_not_known_is_not_counted() -> None:
-    action, side = names_right(["a person juggles", "a person squats"], [UNKNOWN, SQUAT], events_by_caption([SQUAT]))
+    action, side, both = names_right(
+        ["a person juggles", "a person squats"], [UNKNOWN, SQUAT], events_by_caption([SQUAT])
+    )
     np.testing.assert_array_equal(action, [np.nan, 1])
     np.testing.assert_array_equal(side, [np.nan, np.nan])
+    np.testing.assert_array_equal(both, [np.nan, np.nan])
 
 
 def test_a_caption_that_is_false_of_its_clip_names_nothing() -> None:
     known = events_by_caption([BYE])
     said = ["a person waves bye-bye with a hand", "a person waves goodbye with both hands"]
-    action, _ = names_right(said, [BYE, BYE], known)
-    assert action.tolist() == [0, 1]
+    assert names_right(said, [BYE, BYE], known).action.tolist() == [0, 1]

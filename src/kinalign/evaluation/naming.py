@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,22 +42,29 @@ def events_by_caption(clips: Sequence[Clip]) -> dict[str, set[Event]]:
     return dict(known)
 
 
-def names_right(
-    captions: Sequence[str], clips: Sequence[Clip], known: Mapping[str, AbstractSet[Event]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Whether each caption names its clip's action, and its side too: (N,) of 0 or 1.
+class Named(NamedTuple):
+    """Whether each caption names its clip's action, its side, and both (N,): 0 or 1.
 
-    NaN where the clip's action is unknown, and in the second where it has no side.
+    NaN where the clip's action is unknown, and in the last two where it has no side.
     """
-    action, side = np.full(len(clips), np.nan), np.full(len(clips), np.nan)
+
+    action: NDArray[np.float64]
+    side: NDArray[np.float64]
+    both: NDArray[np.float64]
+
+
+def names_right(captions: Sequence[str], clips: Sequence[Clip], known: Mapping[str, AbstractSet[Event]]) -> Named:
+    """What captions name of their clips; who lifts the left arm where it waves is right about the side alone."""
+    right = Named(*(np.full(len(clips), np.nan) for _ in Named._fields))
     for place, (caption, clip) in enumerate(zip(captions, clips)):
         if (event := event_of(clip)) is None:
             continue
         named = known.get(_plain(caption), frozenset())
-        action[place] = any(actions == event[0] for actions, _ in named)
+        right.action[place] = any(actions == event[0] for actions, _ in named)
         if any(event[1]):
-            side[place] = event in named
-    return action, side
+            right.side[place] = any(set(sides) - {""} == set(event[1]) - {""} for _, sides in named)
+            right.both[place] = event in named
+    return right
 
 
 def _plain(caption: str) -> str:

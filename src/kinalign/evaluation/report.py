@@ -46,6 +46,7 @@ METRICS = {
     "invalid_percent": Metric("Invalid %", "↓", 1),
     "action_percent": Metric("Action %", "↑", 1),
     "side_percent": Metric("Side %", "↑", 1),
+    "both_percent": Metric("Both %", "↑", 1),
     "bleu_1": Metric("BLEU-1", "↑", 1),
     "bleu_4": Metric("BLEU-4", "↑", 1),
     "rouge_l": Metric("ROUGE-L", "↑", 1),

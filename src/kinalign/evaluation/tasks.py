@@ -191,9 +191,8 @@ class Tables:
             (self.name, ours, self._spoken_by_model),
         ):
             text = self._vectors(captions)
-            names = dict(
-                zip(("action_percent", "side_percent"), names_right(captions.texts, bench.clips, bench.events))
-            )
+            right = names_right(captions.texts, bench.clips, bench.events)
+            names = {"action_percent": right.action, "side_percent": right.side, "both_percent": right.both}
             scores[system] = {}
             for group, places in bench.groups.items():
                 valid = places[captions.is_said[places]]

@@ -102,6 +102,9 @@ CAPTIONS = replace(
 FIRST_STAGE_SHARE = 0.25
 """How much of text to motion's weights is put into the next ones: it gives back what the other tasks cost that one."""
 
+AVERAGED_SHARE = 0.5
+"""How much of the weights before the last stage is in the finished ones, for the same reason."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -163,9 +166,10 @@ def train(recipe: Recipe) -> Path:
         average(lm, MotionLM.from_pretrained(first), share=FIRST_STAGE_SHARE)
         lm.save_pretrained(averaged)
     last = language_model("captions", CAPTIONS, recipe.caption_steps, start=averaged)
-    return TextToMotion(MotionLM.from_pretrained(last), tokenizer).save_pretrained(
-        recipe.out / "model", dtype=torch.float16
-    )
+    lm, before = MotionLM.from_pretrained(last), MotionLM.from_pretrained(averaged)
+    before.grow_encoder(lm.t5.config.num_layers)
+    average(lm, before, share=AVERAGED_SHARE)
+    return TextToMotion(lm, tokenizer).save_pretrained(recipe.out / "model", dtype=torch.float16)
 
 
 @torch.no_grad()
