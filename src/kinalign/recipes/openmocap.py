@@ -4,9 +4,9 @@
 
 Two quiet CPU cores, about five hours: 45 minutes for the tokenizer, 20 for the reader, 92 for text to motion, 55, 22
 and some 60 for all tasks. On the test split the tokenizer promises an MPJPE of 72 mm on CMU, 54 on HDM05, 50 on Bandai1
-and 22 on Bandai2; the whole promises that the action is there in 83 % of motions for the gallery's prompts in the data's
-wording and in 53 % for those in new wordings, by eye, and that captions name the action of 80 % of Bandai-Namco's and
-HDM05's clips. Stopped and started again it goes on where it was.
+and 22 on Bandai2. By eye the action is there in 83 % of motions for the gallery's prompts in the data's wording and in
+53 % for those in new wordings, and captions name the action of 80 % of Bandai-Namco's and HDM05's clips. Stopped and
+started again it goes on where it was.
 """
 
 from __future__ import annotations

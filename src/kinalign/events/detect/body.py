@@ -36,6 +36,8 @@ JUMPING_JACK = Rule(0.2, 0.6, 1.0, max_s=1.2)
 # degrees of the trunk from upright
 OVERTURN = Rule(70.0, 110.0, 170.0)
 
+SIDEWAYS_DEG = 25.0
+"""Slope of the hips from which one goes over sideways."""
 TRAVEL_SPEED = 0.8
 """Legs a second from which a lean or a dip is part of walking."""
 HOLD_S = 1.0
@@ -48,6 +50,8 @@ SEAT_BEHIND, SEAT_HEIGHT, FLOOR_HEIGHT = 0.4, 0.75, 0.25
 """Legs: a sitter's hips are this far behind the feet and lower than that; on the floor they are lower still."""
 LYING_DEG, LYING_HEAD, LYING_HIPS = 55.0, 0.6, 0.4
 KNEEL_HEIGHT = 0.18
+SHALLOW = 0.4
+"""Share of the depth at which hips have hardly begun to come down, or are nearly up again."""
 DEEP = 0.42
 """Legs that hips come down, from which coming up is standing up."""
 BEND_DEG, STRAIGHT_KNEE_DEG, BOW_DIP = 42.0, 45.0, 0.2
@@ -71,7 +75,9 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
     rests = _rests(s)
     for stretch in stretches(s.frames, depth, DIP):
         start, end, deepest, _ = stretch
-        comes_down, comes_up = start > s.frames.first[start], end <= s.frames.last[start]
+        # a motion may begin and end with knees that are a little bent
+        comes_down = start > s.frames.first[start] or depth[start] < SHALLOW * deepest
+        comes_up = end <= s.frames.last[start] or depth[end - 1] < SHALLOW * deepest
         low = np.flatnonzero(depth[stretch.frames] > 0.75 * deepest) + start
         hold_s, low_m = len(low) / FPS, (1 - deepest) * s.leg_at(start)
         confidence = DIP.confidence(deepest)
@@ -266,13 +272,14 @@ def jumping_jacks(s: Signals) -> Iterator[Detection]:
 
 
 def overturns(s: Signals) -> Iterator[Detection]:
-    """Cartwheels, over the hands, and flips, through the air."""
+    """Cartwheels, over sideways, and flips, over forward or backward."""
     found: dict[str, list[Stretch]] = {"cartwheel": [], "flip": []}
     for stretch in stretches(s.frames, s.tilt, OVERTURN):
         if float(s.hips[stretch.frames].max()) < 0.5 or float(s.lift[stretch.frames].max()) < 0.5:
             continue
-        is_on_hands = float(s.hand_height[stretch.frames].min()) < 0.35
-        found["cartwheel" if is_on_hands else "flip"].append(stretch)
+        around = slice(*s.frames.widened(stretch.start, stretch.end, 0.2))
+        is_sideways = float(s.hip_slope[around].max()) > SIDEWAYS_DEG
+        found["cartwheel" if is_sideways else "flip"].append(stretch)
     for action, alike in found.items():
         for group in series(s.frames, alike):
             start, end = s.frames.widened(group.start, group.end, 0.4)

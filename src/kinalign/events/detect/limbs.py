@@ -42,6 +42,8 @@ WALK_SPEED = 0.8
 """Legs a second from which a lifted knee is part of walking."""
 KICK_SPEED, KICK_REACH, BEHIND, OTHER_LEG_DEG = 3.0, 0.85, 0.25, 40.0
 """Legs a second of the foot, legs from hip to ankle, legs of a foot behind its hip, degrees of the other leg."""
+UP_ALREADY = 0.6
+"""Share of its height at which a leg was raised before the motion began."""
 BENT_KNEE_DEG = 55.0
 BESIDE_SHOULDER, FOREARM_UP = -0.25, 0.15
 HANGING_HAND, RAISE_S = -0.35, 2.0
@@ -83,6 +85,8 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         for stretch in stretches(s.frames, np.where(is_behind, 0.0, alone), KICK, side):
             if _length(s, stretch, column) < KICK_REACH:
                 continue
+            if stretch.start == s.frames.first[stretch.start] and alone[stretch.start] > UP_ALREADY * stretch.peak:
+                continue  # it only comes down
             highest = stretch.start + int(np.argmax(alone[stretch.frames]))
             way = "forward" if forward[highest] > abs(out[highest]) else "to_side"
             start, _ = s.frames.widened(stretch.start, stretch.end, 0.25)

@@ -138,6 +138,8 @@ class Signals:
     """Distance over the ground of the hips from the middle of the feet, in legs."""
     head: Array
     """Height of the head over the floor in legs."""
+    hip_slope: Array
+    """Degrees of the line between the hips from level: steep where one goes over sideways, and not over forward."""
     tilt: Array
     """Degrees of the trunk from upright; above 90 the body hangs head down."""
     stoop: Array
@@ -260,6 +262,7 @@ def measure(motions: Sequence[Motion]) -> Signals:
         hips=hips[:, 1] - lowest_ankle,
         hips_behind=np.hypot(hips[:, 0] - feet[:, 0], hips[:, 2] - feet[:, 2]),
         head=body[:, _HEAD, 1],
+        hip_slope=np.degrees(np.arctan2(np.abs(hips_across[:, 1]), np.hypot(hips_across[:, 0], hips_across[:, 2]))),
         tilt=tilt,
         stoop=stoop,
         lift=np.minimum(ankles[..., 1] - ankle_floor[:, None], toes[..., 1] - toe_floor[:, None]),
