@@ -94,6 +94,13 @@ def test_waves_count_on_their_side(side: str, count: int) -> None:
     assert "reversals" in wave.reason
 
 
+def test_a_leg_that_is_up_when_the_motion_begins_is_not_raised_in_it() -> None:
+    motion = kicking(1, side="left")
+    highest = int(motion.joints[:, HUMANML3D.joint_names.index("left_ankle"), 1].argmax())
+    assert one("kick", motion).side == "left"
+    assert not {"kick", "raise_knee", "raise_leg"} & {event.action for event in detect(motion[highest:])}
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_waving_hand_has_been_raised_before_and_is_lowered_after(side: str) -> None:
     motion = waving(100, side=side)

@@ -321,3 +321,13 @@ def test_a_kick_in_a_jump_is_not_a_jump_and_then_a_kick(
     verdict = KinematicJudge()("a person jumps, then kicks with the right leg", walking(100))
     assert isinstance(verdict, Verdict)
     assert (verdict.score, verdict.order_is_right) == (score, score == 5)
+
+
+@pytest.mark.parametrize(("step_start", "score"), [(20, 4), (36, 5)])
+def test_a_hop_is_not_also_the_step_that_follows(monkeypatch: pytest.MonkeyPatch, step_start: int, score: int) -> None:
+    hop = Detection("hop", 20, 34, 0.9, "flight", count=1)
+    step = Detection("step", step_start, step_start + 14, 0.9, "1 step", "left", "forward", 1, part="foot")
+    monkeypatch.setattr(kinematic, "detect_all", lambda motions: [[hop, step] for _ in motions])
+    verdict = KinematicJudge()("a person hops, then steps forward", walking(100))
+    assert isinstance(verdict, Verdict)
+    assert (verdict.score, verdict.order_is_right) == (score, score == 5)

@@ -439,12 +439,18 @@ def order_of(readings: Sequence[Reading | None], fps: float) -> bool | None:
     starts = [min(one.start for one in together) for together in in_turn]
     if any(later <= former - LATE_S * fps for former, later in pairwise(starts)):
         return False
-    return not any(_at_once(one, other) for former, later in pairwise(in_turn) for one in former for other in later)
+    return not any(
+        _at_once(one, other, fps) for former, later in pairwise(in_turn) for one in former for other in later
+    )
 
 
-def _at_once(reading: Reading, other: Reading) -> bool:
-    """Whether two quick events that shall follow each other are one: a kick in a jump is not a jump and then a kick."""
-    if not all(one.repetitions[0].found.action in QUICK for one in (reading, other)):
+def _at_once(reading: Reading, other: Reading, fps: float) -> bool:
+    """Whether two events that shall follow each other are one: a kick in a jump is not a jump and then a kick.
+
+    Where one of them lasts, as a walk in which one jumps, they are one only if they begin together.
+    """
+    actions = {one.repetitions[0].found.action for one in (reading, other)}
+    if not actions <= QUICK and not (actions <= QUICK | GOING and abs(reading.start - other.start) <= LATE_S * fps):
         return False
     shared = min(reading.end, other.end) - max(reading.start, other.start)
     return 2 * shared > min(reading.end - reading.start, other.end - other.start)

@@ -85,8 +85,8 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         for stretch in stretches(s.frames, np.where(is_behind, 0.0, alone), KICK, side):
             if _length(s, stretch, column) < KICK_REACH:
                 continue
-            if stretch.start == s.frames.first[stretch.start] and alone[stretch.start] > UP_ALREADY * stretch.peak:
-                continue  # it only comes down
+            if _is_up_already(s, stretch, alone):
+                continue
             highest = stretch.start + int(np.argmax(alone[stretch.frames]))
             way = "forward" if forward[highest] > abs(out[highest]) else "to_side"
             start, _ = s.frames.widened(stretch.start, stretch.end, 0.25)
@@ -109,6 +109,11 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             )
 
 
+def _is_up_already(s: Signals, stretch: Stretch, raised: Array) -> bool:
+    """Whether a leg is up when the motion begins, and only comes down."""
+    return stretch.start == s.frames.first[stretch.start] and bool(raised[stretch.start] > UP_ALREADY * stretch.peak)
+
+
 def _length(s: Signals, stretch: Stretch, column: int) -> float:
     """Legs from hip to ankle where the leg is stretched most."""
     return float(np.linalg.norm(s.foot[stretch.frames, column], axis=-1).max())
@@ -121,7 +126,11 @@ def knees(s: Signals) -> Iterator[Detection]:
     for column, side in enumerate(SIDES):
         alone = is_standing & (s.thigh_raise[:, 1 - column] < OTHER_LEG_DEG)
         raised = np.where(alone & (s.knee_bend[:, column] > BENT_KNEE_DEG), s.thigh_raise[:, column], 0.0)
-        found += stretches(s.frames, raised, RAISE_KNEE, side)
+        found += [
+            stretch
+            for stretch in stretches(s.frames, raised, RAISE_KNEE, side)
+            if not _is_up_already(s, stretch, raised)
+        ]
     for group in series(s.frames, found):
         start, end = s.frames.widened(group.start, group.end, 0.2)
         whose = f"{group.side} thigh" if group.side in SIDES else "thighs in turn"
