@@ -329,6 +329,17 @@ def test_replications_draw_captions_and_first_captions_stay(clips: list[Clip], e
     assert Bench(clips, encoder, OUTPUTS, fps=20.0).prompts(1) == first
 
 
+def test_captions_that_are_stories_are_no_prompts(clips: list[Clip], encoder: Stand) -> None:
+    story = " ".join(["a person walks"] * 30)
+    told = [replace(clip, captions=(story, *clip.captions)) for clip in clips]
+    for replication in range(3):
+        assert story not in Bench(told, encoder, QUICK, fps=20.0).prompts(replication)
+    first = Bench(told, encoder, OUTPUTS, fps=20.0).prompts(0)
+    assert first == [clip.captions[0] for clip in clips]
+    only = [replace(clip, captions=(story + " home", story)) for clip in clips]
+    assert set(Bench(only, encoder, QUICK, fps=20.0).prompts(0)) == {story}
+
+
 def test_long_clips_are_cut_and_short_or_unsaid_ones_left_out(clips: list[Clip], encoder: Stand) -> None:
     long = replace(clips[0], motion=walking(300))
     unsaid = replace(clips[1], captions=())

@@ -112,11 +112,12 @@ class Bench:
         return np.random.default_rng([self.settings.seed, *key])
 
     def prompts(self, replication: int) -> list[str]:
-        """The caption of each clip in a replication."""
+        """The caption of each clip in a replication, of those that are short enough for a prompt."""
+        asked = [_short(clip.captions) for clip in self.clips]
         if self.settings.captions == "first":
-            return [clip.captions[0] for clip in self.clips]
+            return [captions[0] for captions in asked]
         places = self.rng(replication).random(len(self.clips))
-        return [clip.captions[int(place * len(clip.captions))] for clip, place in zip(self.clips, places)]
+        return [captions[int(place * len(captions))] for captions, place in zip(asked, places)]
 
     def many(self, replication: int, num_clips: int) -> Indices:
         """Places of the clips of which a replication makes many motions."""
@@ -167,6 +168,16 @@ class Bench:
         prompts = [self.prompts(replication) for replication in range(self.settings.replications)]
         ids = [clip.id for clip in self.clips]
         return hashlib.sha256(json.dumps([ids, prompts], ensure_ascii=False).encode()).hexdigest()
+
+
+LONGEST_PROMPT_WORDS = 40
+"""Longer captions are no prompts: models read 64 tokens or a few more, and no one's list of events is that long."""
+
+
+def _short(captions: Sequence[str]) -> Sequence[str]:
+    """The captions that are prompts; where all are too long, the shortest."""
+    short = [caption for caption in captions if len(caption.split()) <= LONGEST_PROMPT_WORDS]
+    return short or [min(captions, key=len)]
 
 
 def physics_of(motion: Motion) -> dict[str, float]:
