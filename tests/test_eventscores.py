@@ -16,7 +16,8 @@ from kinalign.errors import ConfigError
 from kinalign.evaluation import eventbench_command
 from kinalign.evaluation.eventbench import BenchCase, EventBench, Piece, build_eventbench
 from kinalign.evaluation.eventbench_command import EventsBench, ask, events_bench, markdown, scaled_groups
-from kinalign.evaluation.eventscores import JudgeScores, Number, cohens_kappa, score_judge, wilson
+from kinalign.evaluation.eventscores import JudgeScores, Number, score_judge
+from kinalign.judge.agreement import cohens_kappa, wilson_interval
 from kinalign.judge.named import judge_named
 from kinalign.judge.verdict import Case, Invalid, Outcome, Verdict
 from kinalign.motion.motion import Motion
@@ -156,7 +157,7 @@ def test_of_independent_values_the_interval_is_that_of_the_mean(bench: EventBenc
 def test_wilson_is_scipys() -> None:
     for right, number in ((0, 5), (7, 10), (95, 100), (3, 3)):
         expected = stats.binomtest(right, number).proportion_ci(method="wilson")
-        assert wilson(right / number, number) == pytest.approx((expected.low, expected.high), abs=1e-6)
+        assert wilson_interval(right, number) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_kappa_is_that_of_its_definition() -> None:

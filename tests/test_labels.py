@@ -16,8 +16,9 @@ import pytest
 
 from kinalign.cli import main
 from kinalign.errors import KinalignError, LabelError
+from kinalign.judge.agreement import wilson_interval
 from kinalign.judge.human import HumanJudge
-from kinalign.judge.human.annotators import agreement_report, krippendorff_alpha, wilson_interval
+from kinalign.judge.human.annotators import agreement_report, krippendorff_alpha
 from kinalign.judge.human.labels import DEGREES, LabelFile, Score, Vote, case_key, read_labels, write_merged
 from kinalign.judge.human.questions import read_pairs, read_scored
 from kinalign.judge.human.session import Session, ask_in_terminal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -55,13 +55,7 @@ class Making:
 
     def sampling(self, model: TextToMotion) -> Sampling:
         """The model's own way to draw, but for what was asked."""
-        own = model.default_sampling
-        return replace(
-            own,
-            temperature=own.temperature if self.temperature is None else self.temperature,
-            top_p=own.top_p if self.top_p is None else self.top_p,
-            guidance=own.guidance if self.guidance is None else self.guidance,
-        )
+        return model.sampling(temperature=self.temperature, top_p=self.top_p, guidance=self.guidance)
 
 
 @dataclass(frozen=True)

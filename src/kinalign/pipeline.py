@@ -181,6 +181,18 @@ class TextToMotion:
                     made[index] = [_codes_or_none(self.lm.vocab, row, end=end) for row in candidates]
         return [made[index] for index in range(len(asked))]
 
+    def sampling(
+        self, *, temperature: float | None = None, top_p: float | None = None, guidance: float | None = None
+    ) -> Sampling:
+        """The model's own way to draw, but for what is given."""
+        own = self.default_sampling
+        return replace(
+            own,
+            temperature=own.temperature if temperature is None else temperature,
+            top_p=own.top_p if top_p is None else top_p,
+            guidance=own.guidance if guidance is None else guidance,
+        )
+
     def instructions(self, prompts: Sequence[str], *, length_s: float | None = None) -> list[Instruction]:
         """What the language model is told of prompts; raises PromptError for one that says nothing or too much."""
         self._steps(length_s)

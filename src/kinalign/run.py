@@ -108,6 +108,15 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read ({_reason(error)}); it is absent or cut short") from error
 
 
+def sha256_of_file(path: Path) -> str:
+    """Of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def sha256_of_weights(modules: Iterable[nn.Module]) -> str:
     """Of names, types and values of all tensors of networks, wherever they were read from."""
     digest = hashlib.sha256()

@@ -27,7 +27,7 @@ import tyro
 from numpy.typing import NDArray
 
 from kinalign.data.captions import read_words
-from kinalign.data.dataset import CLIPS, FORMAT, MANIFEST, sha256_of, write_arrays, write_stats
+from kinalign.data.dataset import CLIPS, FORMAT, MANIFEST, write_arrays, write_stats
 from kinalign.data.mirror_text import mirror_caption, mirror_label
 from kinalign.data.records import Clip, Split
 from kinalign.data.takes import Take, read_take, takes_of, with_words
@@ -35,7 +35,7 @@ from kinalign.errors import CheckpointError, ConfigError, DataError, KinalignErr
 from kinalign.motion.features import FeatureStats, motion_to_features, uniform_skeleton
 from kinalign.motion.motion import FPS
 from kinalign.motion.skeleton import HUMANML3D, KIT
-from kinalign.run import config_to_json, progress, read_json, write_atomically, write_json
+from kinalign.run import config_to_json, progress, read_json, sha256_of_file, write_atomically, write_json
 
 TAKES_PER_SHARD = 64
 """What a kill can cost: at most this many takes of each worker are done again."""
@@ -244,7 +244,7 @@ def _finished(out: Path, number: int) -> dict[str, Any] | None:
     value = read_json(note)
     if value["file"] is None:
         return value
-    return value if shard.is_file() and sha256_of(shard) == value["file"]["sha256"] else None
+    return value if shard.is_file() and sha256_of_file(shard) == value["file"]["sha256"] else None
 
 
 # --- the work ----------------------------------------------------------------------------------------------------
@@ -440,7 +440,7 @@ def _finish(config: BuildConfig, plan: Plan, notes: list[dict[str, Any]]) -> dic
 
 
 def _entry(out: Path, path: Path) -> dict[str, Any]:
-    return {"file": path.relative_to(out).as_posix(), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    return {"file": path.relative_to(out).as_posix(), "bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
 
 def _counts(rows: list[dict[str, Any]], fps: float) -> dict[str, Any]:

@@ -8,7 +8,6 @@ shards/00000.safetensors   joints (frames of all its clips, J, 3) in metres, flo
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ from kinalign.errors import CheckpointError, DataError
 from kinalign.motion.features import FeatureStats
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import skeleton_for
-from kinalign.run import read_json, write_atomically
+from kinalign.run import read_json, sha256_of_file, write_atomically
 
 FORMAT = "kinalign-dataset-1"
 MANIFEST, CLIPS, STATS = "manifest.json", "clips.jsonl", "stats.safetensors"
@@ -98,14 +97,6 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path} cannot be read ({error}); it is absent or cut short") from error
 
 
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _load_built(folder: Path, split: Split | None, *, verify: bool) -> list[Clip]:
     manifest = read_manifest(folder)
     for entry in manifest["files"]:
@@ -143,5 +134,5 @@ def _require_same(path: Path, entry: Mapping[str, Any], *, verify: bool) -> None
         raise DataError(
             f"{path} has {size} bytes, {MANIFEST} says {entry['bytes']}: it was cut short or changed; {way_out}"
         )
-    if verify and sha256_of(path) != entry["sha256"]:
+    if verify and sha256_of_file(path) != entry["sha256"]:
         raise DataError(f"{path} is not the file that {MANIFEST} lists: its sha256 differs; {way_out}")

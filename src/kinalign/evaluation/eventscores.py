@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinalign.evaluation.eventbench import KINDS, BenchCase
+from kinalign.judge.agreement import cohens_kappa, wilson_interval
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.judge.verdict import Finding, Outcome, Verdict
 
@@ -234,7 +235,7 @@ def _share(rows: Rows) -> Number:
     number = _mean(rows)
     if number.value is None or number.low is None or number.high is None:
         return number
-    low, high = wilson(number.value, number.of)
+    low, high = wilson_interval(number.value * number.of, number.of)
     return number._replace(low=max(min(low, number.low), 0.0), high=min(max(high, number.high), 1.0))
 
 
@@ -282,33 +283,3 @@ def _jackknife(
 def _ratio(sums: Array) -> Array:
     with np.errstate(invalid="ignore"):
         return sums[..., 0] / sums[..., 1]
-
-
-def wilson(share: float, number: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of so many.
-
-    >>> [round(bound, 3) for bound in wilson(1.0, 10)]
-    [0.722, 1.0]
-    """
-    spread = Z_95**2 / number
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z_95 * np.sqrt(share * (1 - share) / number + spread / (4 * number)) / (1 + spread)
-    return float(middle - half), float(middle + half)
-
-
-def cohens_kappa(tables: Array, *, quadratic: bool = False) -> Array:
-    """Cohen's kappa of tables (..., K, K) of counts, plain or with quadratic weights.
-
-    It is 0 for a judge that always says one thing; 1 where the truth, too, is always that. Source: Cohen, Psychological
-    Bulletin 1960 and 1968.
-    """
-    size = tables.shape[-1]
-    apart = np.subtract.outer(np.arange(size), np.arange(size))
-    weights = np.square(apart) / (size - 1) ** 2 if quadratic else (apart != 0).astype(float)
-    total = tables.sum(axis=(-2, -1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = tables / total[..., None, None]
-        by_chance = shares.sum(axis=-1)[..., :, None] * shares.sum(axis=-2)[..., None, :]
-        seen, expected = (weights * shares).sum(axis=(-2, -1)), (weights * by_chance).sum(axis=(-2, -1))
-        kappa = np.where((expected == 0) & (total > 0), 1.0, 1 - seen / expected)
-    return np.asarray(kappa)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,20 +33,43 @@ def confusion(first: Sequence[int], second: Sequence[int]) -> Table:
 
 
 def kappa(first: Sequence[int], second: Sequence[int], *, weighted: bool = False) -> float | None:
-    """Cohen's kappa (1960) of scores 1 to 5; weighted by the squared distance of two scores (Cohen 1968) if wanted.
+    """Cohen's kappa of scores 1 to 5, weighted by the squared distance of two scores if wanted.
 
     >>> kappa([1, 1, 2, 2], [1, 2, 2, 2]), kappa([1, 5, 3, 3], [1, 5, 1, 5], weighted=True)
     (0.5, 0.6666666666666667)
     """
-    observed = confusion(first, second).astype(float)
-    total = observed.sum()
-    if not total:
+    if len({*first, *second}) < 2:  # nothing, or nothing but one score
         return None
-    expected = np.outer(observed.sum(axis=1), observed.sum(axis=0)) / total
-    row, column = np.indices(observed.shape)
-    distance = (row - column) ** 2 if weighted else (row != column).astype(float)
-    by_chance = float((distance * expected).sum())
-    return 1 - float((distance * observed).sum()) / by_chance if by_chance else None
+    return float(cohens_kappa(confusion(first, second).astype(float), quadratic=weighted))
+
+
+def cohens_kappa(tables: Array, *, quadratic: bool = False) -> Array:
+    """Cohen's kappa of tables (..., K, K) of counts, plain or with quadratic weights.
+
+    It is 0 for a judge that always says one thing; 1 where the truth, too, is always that. Source: Cohen, Psychological
+    Bulletin 1960 and 1968.
+    """
+    size = tables.shape[-1]
+    apart = np.subtract.outer(np.arange(size), np.arange(size))
+    weights = np.square(apart) / (size - 1) ** 2 if quadratic else (apart != 0).astype(float)
+    total = tables.sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = tables / total[..., None, None]
+        by_chance = shares.sum(axis=-1)[..., :, None] * shares.sum(axis=-2)[..., None, :]
+        seen, expected = (weights * shares).sum(axis=(-2, -1)), (weights * by_chance).sum(axis=(-2, -1))
+        kappa = np.where((expected == 0) & (total > 0), 1.0, 1 - seen / expected)
+    return np.asarray(kappa)
+
+
+def wilson_interval(hits: float, total: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Bounds of a share, 95 % by default (Wilson 1927).
+
+    >>> [round(bound, 4) for bound in wilson_interval(42, 50)]
+    [0.7149, 0.9166]
+    """
+    share, spread = hits / total, z**2 / total
+    middle, half = share + spread / 2, z * sqrt(share * (1 - share) / total + spread / (4 * total))
+    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -211,7 +211,7 @@ class MotionLM(nn.Module):
         grown = T5ForConditionalGeneration(config)
         nn.Module.to(grown, self.t5.device, self.t5.dtype)
         known = dict(self.t5.encoder.named_parameters())
-        grown.load_state_dict(self.t5.state_dict(), strict=False)
+        grown.load_state_dict({**grown.state_dict(), **self.t5.state_dict()})
         with torch.no_grad():
             for name, weight in grown.encoder.named_parameters():
                 if name.endswith(("SelfAttention.o.weight", "DenseReluDense.wo.weight")) and name not in known:

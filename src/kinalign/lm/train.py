@@ -105,6 +105,25 @@ Kind = Task | Literal["prompt", "restore text", "restore motion"]
 
 SPAN_CORRUPTION: tuple[Kind, ...] = ("restore text", "restore motion")
 
+WITHOUT_CAPTION: dict[Kind, float] = dict.fromkeys(
+    (Task.FRAMES_TO_MOTION, Task.SECONDS_TO_MOTION, Task.RANDOM_MOTION), 0.01
+)
+ABOUT_LENGTHS: dict[Kind, float] = dict.fromkeys(
+    (
+        Task.MOTION_FRAMES_TO_TEXT,
+        Task.MOTION_SECONDS_TO_TEXT,
+        Task.MOTION_TO_FRAMES,
+        Task.MOTION_TO_SECONDS,
+        Task.TEXT_TO_FRAMES,
+        Task.TEXT_TO_SECONDS,
+        Task.FRAMES_TO_TEXT,
+        Task.SECONDS_TO_TEXT,
+        Task.RANDOM_TEXT,
+    ),
+    0.01,
+)
+"""Shares of the tasks that need little practice, in both stages that have all tasks."""
+
 TASK_SHARES: dict[Stage, dict[Kind, float]] = {
     "text-to-motion": {
         "prompt": 0.6,
@@ -125,19 +144,9 @@ TASK_SHARES: dict[Stage, dict[Kind, float]] = {
         Task.TEXT_TO_MOTION: 0.05,
         Task.TEXT_FRAMES_TO_MOTION: 0.03,
         Task.TEXT_SECONDS_TO_MOTION: 0.13,
-        Task.FRAMES_TO_MOTION: 0.01,
-        Task.SECONDS_TO_MOTION: 0.01,
-        Task.RANDOM_MOTION: 0.01,
+        **WITHOUT_CAPTION,
         Task.MOTION_TO_TEXT: 0.16,
-        Task.MOTION_FRAMES_TO_TEXT: 0.01,
-        Task.MOTION_SECONDS_TO_TEXT: 0.01,
-        Task.MOTION_TO_FRAMES: 0.01,
-        Task.MOTION_TO_SECONDS: 0.01,
-        Task.TEXT_TO_FRAMES: 0.01,
-        Task.TEXT_TO_SECONDS: 0.01,
-        Task.FRAMES_TO_TEXT: 0.01,
-        Task.SECONDS_TO_TEXT: 0.01,
-        Task.RANDOM_TEXT: 0.01,
+        **ABOUT_LENGTHS,
         Task.PREDICTION: 0.1,
         Task.IN_BETWEEN: 0.11,
     },
@@ -146,19 +155,9 @@ TASK_SHARES: dict[Stage, dict[Kind, float]] = {
         Task.TEXT_TO_MOTION: 0.03,
         Task.TEXT_FRAMES_TO_MOTION: 0.02,
         Task.TEXT_SECONDS_TO_MOTION: 0.15,
-        Task.FRAMES_TO_MOTION: 0.01,
-        Task.SECONDS_TO_MOTION: 0.01,
-        Task.RANDOM_MOTION: 0.01,
+        **WITHOUT_CAPTION,
         Task.MOTION_TO_TEXT: 0.34,
-        Task.MOTION_FRAMES_TO_TEXT: 0.01,
-        Task.MOTION_SECONDS_TO_TEXT: 0.01,
-        Task.MOTION_TO_FRAMES: 0.01,
-        Task.MOTION_TO_SECONDS: 0.01,
-        Task.TEXT_TO_FRAMES: 0.01,
-        Task.TEXT_TO_SECONDS: 0.01,
-        Task.FRAMES_TO_TEXT: 0.01,
-        Task.SECONDS_TO_TEXT: 0.01,
-        Task.RANDOM_TEXT: 0.01,
+        **ABOUT_LENGTHS,
         Task.PREDICTION: 0.07,
         Task.IN_BETWEEN: 0.07,
     },

@@ -13,11 +13,10 @@ with the same bytes; a file that was cut short is made anew, and of verdicts onl
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -30,7 +29,6 @@ from kinalign.judge.lvlm import LVLMJudge
 from kinalign.judge.named import judge_named
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.judge.verdict import Judge
-from kinalign.lm.model import Sampling
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.preference.annotate import weights_of
 from kinalign.preference.candidates import Draws, motion_of
@@ -50,7 +48,16 @@ from kinalign.preference.pairs import PairRule, pairs_of
 from kinalign.preference.prompts import PromptSplit, grammar_prompts, read_prompts, write_prompts
 from kinalign.preference.records import Candidate, PreferencePair, PreferencePrompt
 from kinalign.preference.rewording import reworded, writer_of
-from kinalign.run import RunFolder, config_to_json, locked, progress, read_json, write_atomically, write_json
+from kinalign.run import (
+    RunFolder,
+    config_to_json,
+    locked,
+    progress,
+    read_json,
+    sha256_of_file,
+    write_atomically,
+    write_json,
+)
 
 PROMPTS = "prompts.jsonl"
 BUILT = "build.json"
@@ -118,7 +125,8 @@ def prefer_build(config: PreferBuild) -> Path:
     accuracy = accuracy_of(config.bench, judge.name)
     prompts = _prompts(config)
     model.instructions([prompt.prompt for prompt in prompts])
-    draws = Draws(config.candidates, config.seed, _sampling(config, model), config.constrained)
+    sampling = model.sampling(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
+    draws = Draws(config.candidates, config.seed, sampling, config.constrained)
     rule = PairRule(config.gap, config.min_winner, config.max_pairs)
     if config.dry_run:
         _tell(config, prompts, draws, model, judge)
@@ -165,16 +173,6 @@ def _worded(
         print(writer.bill)
     write_prompts(path, prompts)
     return prompts
-
-
-def _sampling(config: PreferBuild, model: TextToMotion) -> Sampling:
-    own = model.default_sampling
-    return replace(
-        own,
-        temperature=own.temperature if config.temperature is None else config.temperature,
-        top_p=own.top_p if config.top_p is None else config.top_p,
-        guidance=own.guidance if config.guidance is None else config.guidance,
-    )
 
 
 def _settings(
@@ -292,18 +290,6 @@ def _is_complete(folder: Path) -> bool:
     except (CheckpointError, KeyError):
         return False
     return all((folder / name).is_file() and sha256_of_file(folder / name) == told for name, told in files.items())
-
-
-def sha256_of_file(path: Path) -> str:
-    """Of a file's bytes; raises ConfigError where it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path} ({error.strerror or error})") from error
-    return digest.hexdigest()
 
 
 def _tell(

@@ -13,12 +13,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from kinalign.data.dataset import load_dataset, sha256_of
+from kinalign.data.dataset import load_dataset
 from kinalign.data.records import Clip
 from kinalign.data.tokens import TokenizedClip, TokensInfo, write_tokenized
 from kinalign.errors import ConfigError, InvalidCodes
 from kinalign.motion.motion import Motion
-from kinalign.run import progress, write_atomically, write_json
+from kinalign.run import progress, sha256_of_file, write_atomically, write_json
 from kinalign.tokenizer.convert import from_published, to_published
 from kinalign.tokenizer.evaluate import Reconstruction, evaluate_tokenizer
 from kinalign.tokenizer.sheet import codebook_sheet
@@ -91,7 +91,7 @@ def tokens_info(tokenizer: MotionTokenizer, folder: Path) -> TokensInfo:
         codes_per_step=tokenizer.codes_per_step,
         frames_per_step=tokenizer.frames_per_step,
         fps=tokenizer.config.fps,
-        tokenizer_sha256=sha256_of(folder / WEIGHTS),
+        tokenizer_sha256=sha256_of_file(folder / WEIGHTS),
     )
 
 

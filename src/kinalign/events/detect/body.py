@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kinalign.events.detect.detection import Detection, times, wrists
+from kinalign.events.detect.detection import Detection, repeated, times, wrists
 from kinalign.events.detect.going import FLIGHT, Flight
 from kinalign.events.detect.signals import BoolArray, Signals
 from kinalign.events.detect.stretches import (
@@ -107,16 +107,7 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
         low_m = (1 - group.peak) * s.leg_at(group.start)
         reason = f"hips down to {low_m:.2f} m over the ankles and up again {times(group.repeats)}"
         confidence = DIP.confidence(group.peak)
-        yield Detection(
-            "squat",
-            group.start,
-            group.end,
-            confidence,
-            reason,
-            direction="down",
-            count=group.repeats,
-            repeats=group.each,
-        )
+        yield repeated("squat", group, confidence, reason, "down")
 
 
 def _rests(s: Signals) -> dict[str, BoolArray]:
@@ -147,16 +138,7 @@ def stoops(s: Signals) -> Iterator[Detection]:
             legs = " with straight legs" if action == "bow" else ""
             reason = f"trunk leans forward by {group.peak:.0f} degrees{legs} {times(group.repeats)}"
             confidence = STOOP.confidence(group.peak)
-            yield Detection(
-                action,
-                group.start,
-                group.end,
-                confidence,
-                reason,
-                direction="forward",
-                count=group.repeats,
-                repeats=group.each,
-            )
+            yield repeated(action, group, confidence, reason, "forward")
 
 
 def low_hands(s: Signals) -> Iterator[Detection]:
@@ -170,36 +152,14 @@ def low_hands(s: Signals) -> Iterator[Detection]:
         reason = f"{wrists(group.side)} {height_m:.2f} m over the floor {times(group.repeats)}"
         confidence = LOW_HAND.confidence(group.peak)
         for action in ("put_down", "pick_up"):
-            yield Detection(
-                action,
-                group.start,
-                group.end,
-                confidence,
-                reason,
-                group.side,
-                "down",
-                group.repeats,
-                part="hand",
-                repeats=group.each,
-            )
+            yield repeated(action, group, confidence, reason, "down", part="hand")
     is_straight = s.knee_bend.min(axis=1) < STRAIGHT_KNEE_DEG + 15
     near = np.where((is_reaching & is_straight)[:, None], 1 - s.hand_to_foot, -1.0)
     for group in series(s.frames, together(of_both_sides(s.frames, near, HAND_TO_FOOT))):
         distance_m = (1 - group.peak) * s.leg_at(group.start)
         reason = f"{wrists(group.side)} {distance_m:.2f} m from a foot {times(group.repeats)}"
         confidence = HAND_TO_FOOT.confidence(group.peak)
-        yield Detection(
-            "touch",
-            group.start,
-            group.end,
-            confidence,
-            reason,
-            group.side,
-            "down",
-            group.repeats,
-            part="foot",
-            repeats=group.each,
-        )
+        yield repeated("touch", group, confidence, reason, "down", part="foot")
 
 
 def elbows_to_knees(s: Signals) -> Iterator[Detection]:
@@ -208,17 +168,7 @@ def elbows_to_knees(s: Signals) -> Iterator[Detection]:
         distance_m = (1 - group.peak) * s.leg_at(group.start)
         reason = f"{group.side} elbow {distance_m:.2f} m from the other knee {times(group.repeats)}"
         confidence = ELBOW_TO_KNEE.confidence(group.peak)
-        yield Detection(
-            "touch",
-            group.start,
-            group.end,
-            confidence,
-            reason,
-            group.side,
-            count=group.repeats,
-            part="elbow",
-            repeats=group.each,
-        )
+        yield repeated("touch", group, confidence, reason, part="elbow")
 
 
 def twists(s: Signals) -> Iterator[Detection]:
@@ -259,16 +209,8 @@ def jumping_jacks(s: Signals) -> Iterator[Detection]:
             continue
         apart_m = float(apart[start:end].max()) * s.leg_at(start)
         reason = f"arms up and feet {apart_m:.2f} m apart at the same time {times(group.repeats)}"
-        yield Detection(
-            "jumping_jack",
-            start,
-            end,
-            JUMPING_JACK.confidence(group.peak),
-            reason,
-            direction="up",
-            count=group.repeats,
-            repeats=group.each,
-        )
+        confidence = JUMPING_JACK.confidence(group.peak)
+        yield repeated("jumping_jack", group, confidence, reason, "up", bounds=(start, end))
 
 
 def overturns(s: Signals) -> Iterator[Detection]:
@@ -286,6 +228,4 @@ def overturns(s: Signals) -> Iterator[Detection]:
             hands_m, feet_m = float(s.hand_height[group.frames].min()), float(s.lift[group.frames].max())
             hands_m, feet_m = hands_m * s.leg_at(start), feet_m * s.leg_at(start)
             reason = f"trunk {group.peak:.0f} degrees from upright, a hand {hands_m:.2f} m and feet {feet_m:.2f} m up"
-            yield Detection(
-                action, start, end, OVERTURN.confidence(group.peak), reason, count=group.repeats, repeats=group.each
-            )
+            yield repeated(action, group, OVERTURN.confidence(group.peak), reason, bounds=(start, end))

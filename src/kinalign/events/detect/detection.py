@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kinalign.events.detect.stretches import Side, Stretch
+from kinalign.events.detect.stretches import Series, Side, Stretch
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,23 @@ class Detection:
     part: str = ""
     angle_deg: float | None = None
     repeats: tuple[Stretch, ...] = ()
+
+
+def repeated(
+    action: str,
+    group: Series,
+    confidence: float,
+    reason: str,
+    direction: str = "",
+    *,
+    part: str = "",
+    bounds: tuple[int, int] | None = None,
+) -> Detection:
+    """The event that a series of repetitions is, on its side; `bounds` are its frames if not the series' own."""
+    start, end = bounds or (group.start, group.end)
+    return Detection(
+        action, start, end, confidence, reason, group.side, direction, group.repeats, part=part, repeats=group.each
+    )
 
 
 def times(count: int) -> str:

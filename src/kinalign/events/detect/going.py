@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from kinalign.events.detect.detection import Detection, times
+from kinalign.events.detect.detection import Detection, repeated, times
 from kinalign.events.detect.signals import BoolArray, Signals
 from kinalign.events.detect.stretches import SIDES, Rule, Side, Stretch, series, stretches, turning_points
 from kinalign.motion.motion import FPS
@@ -269,9 +269,7 @@ def jumps(s: Signals, flown: list[Flight], is_running: BoolArray) -> Iterator[De
             rise_m = group.peak * s.leg_at(start)
             reason = f"both feet off the floor {times(group.repeats)}, hips up by {rise_m:.2f} m, {direction}"
             confidence = FLIGHT.confidence(group.peak)
-            yield Detection(
-                action, start, end, confidence, reason, group.side, direction, group.repeats, repeats=group.each
-            )
+            yield repeated(action, group, confidence, reason, direction, bounds=(start, end))
 
 
 def dances(s: Signals) -> Iterator[Detection]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from kinalign.events.detect.detection import Detection, times, wrists
+from kinalign.events.detect.detection import Detection, repeated, times, wrists
 from kinalign.events.detect.signals import Array, BoolArray, IntArray, Signals
 from kinalign.events.detect.stretches import (
     SIDES,
@@ -104,9 +104,7 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
                 f"foot at {metres:.1f} m/s, {times(group.repeats)}"
             )
             confidence = KICK.confidence(group.peak)
-            yield Detection(
-                action, start, end, confidence, reason, group.side, way, group.repeats, part="leg", repeats=group.each
-            )
+            yield repeated(action, group, confidence, reason, way, part="leg", bounds=(start, end))
 
 
 def _is_up_already(s: Signals, stretch: Stretch, raised: Array) -> bool:
@@ -136,18 +134,7 @@ def knees(s: Signals) -> Iterator[Detection]:
         whose = f"{group.side} thigh" if group.side in SIDES else "thighs in turn"
         reason = f"{whose} {group.peak:.0f} degrees from straight down {times(group.repeats)}"
         confidence = RAISE_KNEE.confidence(group.peak)
-        yield Detection(
-            "raise_knee",
-            start,
-            end,
-            confidence,
-            reason,
-            group.side,
-            "up",
-            group.repeats,
-            part="knee",
-            repeats=group.each,
-        )
+        yield repeated("raise_knee", group, confidence, reason, "up", part="knee", bounds=(start, end))
 
 
 def raised_hands(s: Signals) -> Iterator[Detection]:
@@ -289,18 +276,7 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
             start, end = s.frames.widened(group.start, group.end, 0.15)
             reason = f"{wrists(group.side)} thrust out at {group.peak * s.arm_at(start):.1f} m/s {times(group.repeats)}"
             confidence = THRUST.confidence(group.peak)
-            yield Detection(
-                action,
-                start,
-                end,
-                confidence,
-                reason,
-                group.side,
-                "forward",
-                group.repeats,
-                part="hand",
-                repeats=group.each,
-            )
+            yield repeated(action, group, confidence, reason, "forward", part="hand", bounds=(start, end))
 
 
 def claps(s: Signals) -> Iterator[Detection]:
@@ -375,15 +351,4 @@ def arm_circles(s: Signals) -> Iterator[Detection]:
             degrees = sum(circle.peak for circle in group.each)
             reason = f"{wrists(group.side)} go round the shoulder by {degrees:.0f} degrees {direction}"
             confidence = round(min(0.5 + degrees / 1440, 1.0), 2)
-            yield Detection(
-                "rotate_arm",
-                group.start,
-                group.end,
-                confidence,
-                reason,
-                group.side,
-                direction,
-                group.repeats,
-                part="arm",
-                repeats=group.each,
-            )
+            yield repeated("rotate_arm", group, confidence, reason, direction, part="arm")

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import combinations
-from math import sqrt
 from typing import TypeVar
 
 from kinalign.errors import LabelError
-from kinalign.judge.agreement import kappa
+from kinalign.judge.agreement import kappa, wilson_interval
 from kinalign.judge.human.labels import Label, Score, Vote
 
 Answer = TypeVar("Answer", bound=Hashable)
@@ -96,17 +95,6 @@ def _sides(votes: Sequence[Vote]) -> str:
             low, high = wilson_interval(left, len(own))
             lines.append(f"  {user}: {left} of {len(own)} ({left / len(own):.3f}; {low:.3f} to {high:.3f})")
     return "\n".join(lines)
-
-
-def wilson_interval(hits: int, total: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """Bounds of a share, 95 % by default (Wilson 1927).
-
-    >>> [round(bound, 4) for bound in wilson_interval(42, 50)]
-    [0.7149, 0.9166]
-    """
-    share, spread = hits / total, z**2 / total
-    middle, half = share + spread / 2, z * sqrt(share * (1 - share) / total + spread / (4 * total))
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
 
 
 def _number(value: float | None) -> str:
