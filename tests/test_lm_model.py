@@ -137,6 +137,20 @@ def test_motions_are_chosen_among_motion_tokens_only_but_for_their_start(model: 
     assert model.loss(PROMPTS[:2], answers).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_log_probabilities_of_tokens_are_those_that_the_loss_is_the_mean_of(model: MotionLM) -> None:
+    codes = [model.vocab.codes_to_ids([1, 2, 3]).tolist(), model.vocab.codes_to_ids([4]).tolist()]
+    for instructions, answers in ((PROMPTS[:2], codes), (PROMPTS, TEXT_ANSWERS)):
+        logps, is_token = model.token_logps(instructions, answers)
+        assert is_token.sum(1).tolist() == [len(answer) for answer in answers]
+        assert (logps[~is_token] == 0).all() and (logps[is_token] < 0).all()
+        assert -logps.sum().item() / is_token.sum().item() == pytest.approx(model.loss(instructions, answers).item())
+        for row, (instruction, answer) in enumerate(zip(instructions, answers)):
+            alone, _ = model.token_logps([instruction], [answer])
+            torch.testing.assert_close(alone[0], logps[row, : len(answer)])
+    (grad,) = torch.autograd.grad(model.token_logps(PROMPTS[:2], codes)[0].sum(), [model.t5.shared.weight])
+    assert grad.abs().sum() > 0
+
+
 def test_a_model_says_whether_it_will_answer_with_a_motion_or_words() -> None:
     model = model_of().train()
     asked = ["walks", "how long"]

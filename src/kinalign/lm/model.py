@@ -299,6 +299,40 @@ class MotionLM(nn.Module):
         first token, which says whether the answer is a motion or words. Answers in words are far shorter than motions:
         `word_weight` is how many motion ids one of their tokens counts for.
         """
+        labels, hidden = self._answered(instructions, answers)
+        (words, codes), first = self._head(), self.vocab.num_text
+        is_motion, is_free = self._chosen_among(labels)
+        total = hidden.new_zeros(())
+        kinds = ((is_motion, codes, first, 1.0), (is_free, torch.cat((words, codes)), 0, word_weight))
+        for chosen, rows, offset, weight in kinds:
+            if chosen.any():
+                logits = self._logits(hidden[chosen], rows)
+                total = total + weight * F.cross_entropy(logits, labels[chosen] - offset, reduction="sum")
+        return total / (is_motion.sum() + word_weight * is_free.sum())
+
+    def token_logps(
+        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability (B, L) of each token of answers, rows of token ids, and which places (B, L) are tokens.
+
+        Among the tokens that `loss` chooses from, at temperature 1 and without guidance; 0 where there is no token.
+        """
+        labels, hidden = self._answered(instructions, answers)
+        (words, codes), first = self._head(), self.vocab.num_text
+        is_motion, is_free = self._chosen_among(labels)
+        logps = torch.zeros_like(labels, dtype=torch.float32)
+        for chosen, rows, offset in ((is_motion, codes, first), (is_free, torch.cat((words, codes)), 0)):
+            if chosen.any():
+                logits = self._logits(hidden[chosen], rows).float()
+                logps = logps.masked_scatter(
+                    chosen, -F.cross_entropy(logits, labels[chosen] - offset, reduction="none")
+                )
+        return logps, labels >= 0
+
+    def _answered(
+        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Answers as labels (B, L), -100 after their ends, and what the decoder makes (B, L, D) before each of them."""
         labels = torch.full((len(answers), max(map(len, answers))), -100)
         for row, answer in zip(labels, answers):
             row[: len(answer)] = torch.as_tensor(answer)
@@ -313,17 +347,13 @@ class MotionLM(nn.Module):
             encoder_attention_mask=is_place,
             use_cache=False,
         ).last_hidden_state
-        (words, codes), first = self._head(), self.vocab.num_text
-        is_motion = labels >= first
+        return labels, hidden
+
+    def _chosen_among(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Which labels (B, L) are chosen among motion ids, and which among all tokens."""
+        is_motion = labels >= self.vocab.num_text
         is_motion[:, 0] = False
-        is_free = (labels >= 0) & ~is_motion
-        total = hidden.new_zeros(())
-        kinds = ((is_motion, codes, first, 1.0), (is_free, torch.cat((words, codes)), 0, word_weight))
-        for chosen, rows, offset, weight in kinds:
-            if chosen.any():
-                logits = self._logits(hidden[chosen], rows)
-                total = total + weight * F.cross_entropy(logits, labels[chosen] - offset, reduction="sum")
-        return total / (is_motion.sum() + word_weight * is_free.sum())
+        return is_motion, (labels >= 0) & ~is_motion
 
     def weight_of(self, answers: Sequence[Sequence[int]], *, word_weight: float = 1.0) -> float:
         """How much the answers of a part of a batch count: what the mean in `loss` is over."""
