@@ -42,8 +42,10 @@ WALK_SPEED = 0.8
 """Legs a second from which a lifted knee is part of walking."""
 KICK_SPEED, KICK_REACH, BEHIND, OTHER_LEG_DEG = 3.0, 0.85, 0.25, 40.0
 """Legs a second of the foot, legs from hip to ankle, legs of a foot behind its hip, degrees of the other leg."""
-UP_ALREADY = 0.6
-"""Share of its height at which a leg was raised before the motion began."""
+STRIDE_DEG = 75.0
+"""Degrees of a stretched leg that no stride of a run has."""
+UP_ALREADY_DEG = 25.0
+"""A leg that goes up by less was raised before the motion began."""
 BENT_KNEE_DEG = 55.0
 BESIDE_SHOULDER, FOREARM_UP = -0.25, 0.15
 HANGING_HAND, RAISE_S = -0.35, 2.0
@@ -76,12 +78,14 @@ who lifts an arm and lowers it makes a circle too, but only one."""
 
 def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
     """Kicks, and legs that are raised without haste or backward."""
-    is_standing = (s.hips > 0.7) & (s.tilt < 75) & ~is_running
+    is_standing = (s.hips > 0.7) & (s.tilt < 75)
     found: dict[tuple[str, str], list[Stretch]] = {}
     for column, side in enumerate(SIDES):
         forward, _, out = s.foot[:, column].T
         is_behind = forward < -np.maximum(np.abs(out), BEHIND)
-        alone = np.where(is_standing & (s.leg_raise[:, 1 - column] < OTHER_LEG_DEG), s.leg_raise[:, column], 0.0)
+        is_stride = is_running & (s.leg_raise[:, column] < STRIDE_DEG)
+        is_alone = is_standing & ~is_stride & (s.leg_raise[:, 1 - column] < OTHER_LEG_DEG)
+        alone = np.where(is_alone, s.leg_raise[:, column], 0.0)
         for stretch in stretches(s.frames, np.where(is_behind, 0.0, alone), KICK, side):
             if _length(s, stretch, column) < KICK_REACH:
                 continue
@@ -109,7 +113,7 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
 
 def _is_up_already(s: Signals, stretch: Stretch, raised: Array) -> bool:
     """Whether a leg is up when the motion begins, and only comes down."""
-    return stretch.start == s.frames.first[stretch.start] and bool(raised[stretch.start] > UP_ALREADY * stretch.peak)
+    return stretch.start == s.frames.first[stretch.start] and bool(raised[stretch.start] > stretch.peak - UP_ALREADY_DEG)
 
 
 def _length(s: Signals, stretch: Stretch, column: int) -> float:
