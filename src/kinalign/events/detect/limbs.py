@@ -113,7 +113,9 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
 
 def _is_up_already(s: Signals, stretch: Stretch, raised: Array) -> bool:
     """Whether a leg is up when the motion begins, and only comes down."""
-    return stretch.start == s.frames.first[stretch.start] and bool(raised[stretch.start] > stretch.peak - UP_ALREADY_DEG)
+    return stretch.start == s.frames.first[stretch.start] and bool(
+        raised[stretch.start] > stretch.peak - UP_ALREADY_DEG
+    )
 
 
 def _length(s: Signals, stretch: Stretch, column: int) -> float:
