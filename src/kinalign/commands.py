@@ -343,9 +343,12 @@ def _make_all(
 
 def _told(selection: Selection, path: Path) -> list[str]:
     """What the judge saw, in lines for the terminal."""
-    counts = f"{selection.num_right} of {selection.num_drawn} drawn all right"
-    if selection.num_invalid:
-        counts += f", {selection.num_invalid} could not be judged"
+    if selection.num_invalid == selection.num_drawn:
+        counts = f"none of {selection.num_drawn} drawn could be judged: nothing was chosen"
+    else:
+        counts = f"{selection.num_right} of {selection.num_drawn} drawn all right"
+        counts += f", {selection.num_invalid} could not be judged" if selection.num_invalid else ""
+        counts += "; no more may be drawn (--until-right)" if selection.is_exhausted else ""
     lines = [selection.prompt, f"  {selection.judge}: {counts}"]
     for name, one in zip(_names(path.name, len(selection.kept)), selection.kept):
         lines += [f"  {line}" for line in told(path.with_name(name), one.motion.fps, one.outcome)]

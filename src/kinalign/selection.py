@@ -55,6 +55,8 @@ class Selection:
     """Candidates on which the judge had no verdict."""
     num_right: int
     """Candidates in which everything is as it is asked for."""
+    is_exhausted: bool = False
+    """Whether it was drawn until something is right, in vain."""
 
     @property
     def best(self) -> Judged:
@@ -79,6 +81,7 @@ class Selection:
             "drawn": self.num_drawn,
             "invalid": self.num_invalid,
             "right": self.num_right,
+            "exhausted": self.is_exhausted,
             "verdicts": [{"candidate": one.place, "fps": one.motion.fps, **one.outcome.to_json()} for one in self.kept],
         }
 
@@ -119,9 +122,9 @@ def best_of(
         right += sum(one.is_right for one in judged)
         # sorted keeps those that were drawn first before their equals
         kept = sorted([*kept, *judged], key=merit, reverse=True)[:keep]
-        if invalid == drawn or (until_right and right >= keep):
+        if drawn >= keep and (invalid == drawn or (until_right and right >= keep)):
             break
-    return Selection(prompt, judge.name, tuple(kept), drawn, invalid, right)
+    return Selection(prompt, judge.name, tuple(kept), drawn, invalid, right, is_exhausted=until_right and right < keep)
 
 
 def check_numbers(n: int, keep: int) -> None:
@@ -134,12 +137,12 @@ def check_numbers(n: int, keep: int) -> None:
         )
 
 
-def judged(prompt: str, motions: Sequence[Motion], judge: Judge) -> Selection:
+def judged(prompt: str, motions: Sequence[Motion], judge: Judge, *, task: SubTask | None = None) -> Selection:
     """What the judge says of motions for a prompt, all kept and in their order; raises PromptError as `best_of`."""
-    outcomes = _judged(judge, [Case.of(prompt, motion) for motion in motions])
-    invalid = sum(isinstance(one.outcome, Invalid) for one in outcomes)
-    right = sum(one.is_right for one in outcomes)
-    return Selection(prompt, judge.name, tuple(outcomes), len(outcomes), invalid, right)
+    looked_at = _judged(judge, [Case.of(prompt, motion, task=task) for motion in motions])
+    invalid = sum(isinstance(one.outcome, Invalid) for one in looked_at)
+    right = sum(one.is_right for one in looked_at)
+    return Selection(prompt, judge.name, tuple(looked_at), len(looked_at), invalid, right)
 
 
 def _judged(judge: Judge, cases: Sequence[Case], *, first: int = 0) -> list[Judged]:
@@ -150,7 +153,7 @@ def _judged(judge: Judge, cases: Sequence[Case], *, first: int = 0) -> list[Judg
 def merit(one: Judged) -> tuple[float, ...]:
     """What makes one candidate better than another: the first of these numbers that differs, the larger the better.
 
-    The score; events that are seen, and those seen at least in part; whether their order is right; how little their
+    The score; whether the order is right; events that are seen, and those seen at least in part; how little their
     counts are off; the judge's confidence in what it saw, in tenths; then how a motion looks: few frames in which a
     foot skates, little jerk. What has no verdict is below all that have one, and none of it better than another.
     """
@@ -160,9 +163,9 @@ def merit(one: Judged) -> tuple[float, ...]:
     seen = [finding for finding in verdict.findings if finding.seen != "no"]
     return (
         verdict.score,
+        verdict.order_is_right is not False,
         sum(finding.seen == "yes" for finding in seen),
         len(seen),
-        verdict.order_is_right is not False,
         -sum(map(_off_by, seen)),
         round(sum(finding.confidence for finding in seen) / max(len(seen), 1), 1),
         -foot_skating_ratio(one.motion),

@@ -43,16 +43,16 @@ def shown_events(outcome: Outcome | None, motion: Motion) -> list[ShownEvent]:
 
 
 def player_events(outcome: Outcome | None, motion: Motion) -> list[PlayerEvent]:
-    """What was seen at some time, as bars of a player; a bar says so where it was seen only in part."""
+    """What was seen at some time, as bars of a player that say so where it is in part or not as often as asked for."""
     bars = []
     for finding in outcome.findings if isinstance(outcome, Verdict) else ():
-        event = finding.event
+        event, name = finding.event, label(finding.event)
         if finding.seen == "no" or finding.start is None or finding.end is None:
             continue
-        name = label(event)
-        if finding.seen == "partly":
-            is_off = finding.count is not None and event.count not in (None, "several", finding.count)
-            name += f" (counted {finding.count})" if is_off else " (in part)"
+        if isinstance(event.count, int) and finding.count not in (None, event.count):
+            name += f" (counted {finding.count})"
+        elif finding.seen == "partly":
+            name += " (in part)"
         bars.append(PlayerEvent(name, finding.start / motion.fps, finding.end / motion.fps, _side(event)))
     return bars
 
