@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil, comb
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
 from kinalign.evaluation.judging import embedding_judge
-from kinalign.judge.agreement import wilson_interval
+from kinalign.evaluation.report import cell_of
 from kinalign.judge.embedding import Nearness, nearness_of
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.rubric import SUB_TASKS
@@ -31,7 +33,7 @@ from kinalign.preference.prompts import grammar_prompts
 from kinalign.preference.records import PreferencePrompt
 from kinalign.render.sheet import write_sheet
 from kinalign.run import progress
-from kinalign.selection import Judged, judged, merit
+from kinalign.selection import ROUND, Judged, judged, merit
 
 SIZES = (1, 2, 4, 8, 16)
 CROSS = 8
@@ -65,59 +67,90 @@ def main(settings: Settings) -> None:
             found = nearness_of(other.encoder, asked)
             near.append([value.case if isinstance(value, Nearness) else -1.0 for value in found])
             advance(note=one.prompt[:40])
+    tasks = np.array([one.task for one in prompts])
     best = {size: [max(some[:size], key=merit).place for some in drawn] for size in SIZES}
-    nearest = [int(np.argmax(values[:CROSS])) for values in near]
+    right = [sum(one.is_right for one in some) for some in drawn]
 
-    print("| chosen by | all right, by rules | " + " | ".join(SUB_TASKS) + " | mean score | skating cm/s | jerk m/s³ |")
-    print("| --- | ---: | " + "---: | " * (len(SUB_TASKS) + 3))
+    print("All right by rules, expected of n of the 16 candidates:")
+    table("n", *SUB_TASKS, "all")
     for size in SIZES:
-        print(row(f"rules, best of {size}" if size > 1 else "nobody, the first", prompts, drawn, best[size]))
-    print(row(f"encoder, best of {CROSS}", prompts, drawn, nearest))
+        # of all ways to draw n, the share with one that is right (Chen et al. 2021, pass@k)
+        chances = [1 - comb(SIZES[-1] - hits, size) / comb(SIZES[-1], size) for hits in right]
+        print(row(str(size), *(mean(np.array(chances)[tasks == task]) for task in SUB_TASKS), mean(chances)))
 
-    print("\n| the encoder prefers | to the first | " + " | ".join(SUB_TASKS) + " |")
-    print("| --- | ---: | " + "---: | " * len(SUB_TASKS))
-    print(preference("the second", prompts, near, [1] * len(prompts)))
+    print("\nWhat is chosen of the first n:")
+    table("chosen by", "all right, by rules", "mean score", "skating cm/s", "jerk m/s³", "seconds")
+    for size in SIZES:
+        print(looks(f"rules, of {size}" if size > 1 else "nobody", drawn, best[size]))
+    print(looks(f"encoder, of {CROSS}", drawn, [int(np.argmax(values[:CROSS])) for values in near]))
+
+    print("\nHow often the encoder prefers what the rules chose, where that is not the first:")
+    table("of n", "to the first", "to the others of n", *(f"{task}, to the others" for task in SUB_TASKS))
     for size in SIZES[1:]:
-        print(preference(f"rules' best of {size}", prompts, near, best[size]))
+        wins = [preferred(values[:size], place) for values, place in zip(near, best[size])]
+        moved = np.array(best[size]) > 0
+        first = [win[0] for win, is_moved in zip(wins, moved) if is_moved]
+        others = np.array([win.mean() for win in wins])
+        cells = [mean(others[moved & (tasks == task)]) for task in SUB_TASKS]
+        print(row(str(size), mean(first), mean(others[moved]), *cells))
+
+    print("\nHow often the encoder agrees on two candidates of a prompt, by how far apart the rules score them:")
+    table("apart", *SUB_TASKS, "all")
+    for apart in (1, 2, 3, 4):
+        agreed = [agreement(some, values, apart=apart) for some, values in zip(drawn, near)]
+        of_task = [[a for a, one in zip(agreed, tasks) if a is not None and one == task] for task in SUB_TASKS]
+        print(row(str(apart), *map(mean, [*of_task, [a for a in agreed if a is not None]])))
 
     ends = [next((one.place + 1 for one in some if one.is_right), SIZES[-1]) for some in drawn]
-    rounds = [-(-end // 8) * 8 for end in ends]
-    print(f"\n--until-right {SIZES[-1]} draws {np.mean(rounds):.1f} a prompt in rounds of 8.")
+    rounds = [ceil(end / ROUND) * ROUND for end in ends]
+    print(f"\n--until-right {SIZES[-1]} draws {np.mean(rounds):.1f} a prompt on average.")
     if settings.out is not None:
         write_sheets(settings.out, prompts, drawn, best[CROSS])
 
 
-def row(name: str, prompts: Sequence[PreferencePrompt], drawn: Sequence[Sequence[Judged]], places: list[int]) -> str:
-    """Of what was chosen: the share that is all right with its interval, by sub-task, and how it looks."""
+def looks(name: str, drawn: Sequence[Sequence[Judged]], places: list[int]) -> str:
     chosen = [some[place] for some, place in zip(drawn, places)]
     right = [one.is_right for one in chosen]
-    of_task = [f"{sum(r for r, p in zip(right, prompts) if p.task == task)}" for task in SUB_TASKS]
-    scores = [one.outcome.score if isinstance(one.outcome, Verdict) else 1 for one in chosen]
-    skating = 100 * np.mean([foot_skating(one.motion) for one in chosen])
-    jerk = np.mean([jitter(one.motion) for one in chosen])
-    cells = [name, share(sum(right), len(right)), *of_task, f"{np.mean(scores):.2f}", f"{skating:.1f}", f"{jerk:.0f}"]
-    return "| " + " | ".join(cells) + " |"
+    scores = [one.outcome.score for one in chosen if isinstance(one.outcome, Verdict)]
+    motions = [one.motion for one in chosen]
+    return row(
+        name,
+        f"{sum(right)} of {len(right)}",
+        f"{np.mean(scores):.2f}",
+        f"{100 * np.mean([foot_skating(motion) for motion in motions]):.1f}",
+        f"{np.mean([jitter(motion) for motion in motions]):.0f}",
+        f"{np.mean([motion.duration_s for motion in motions]):.1f}",
+    )
 
 
-def preference(
-    name: str, prompts: Sequence[PreferencePrompt], near: Sequence[Sequence[float]], places: list[int]
-) -> str:
-    """How often the chosen one is nearer to the prompt than the first, where it is another one."""
-    cells = []
-    for task in (None, *SUB_TASKS):
-        pairs = [
-            (values[place], values[0])
-            for one, values, place in zip(prompts, near, places)
-            if place != 0 and task in (None, one.task)
-        ]
-        wins = sum((chosen > first) + 0.5 * (chosen == first) for chosen, first in pairs)
-        cells.append(share(wins, len(pairs)) if pairs else "–")
-    return "| " + " | ".join([name, *cells]) + " |"
+def agreement(some: Sequence[Judged], values: Sequence[float], *, apart: int) -> float | None:
+    """Share of pairs whose better one by the rules is nearer to the prompt; None where no scores are so far apart."""
+    scored = [(one.outcome.score, near) for one, near in zip(some, values) if isinstance(one.outcome, Verdict)]
+    agreed = [near > other for score, near in scored for lower, other in scored if score - lower == apart]
+    return float(np.mean(agreed)) if agreed else None
 
 
-def share(hits: float, total: int) -> str:
-    low, high = (min(max(bound, 0.0), 1.0) for bound in wilson_interval(hits, total))
-    return f"{hits / total:.2f} [{low:.2f}, {high:.2f}] ({total})"
+def preferred(values: Sequence[float], place: int) -> NDArray[np.floating]:
+    """1 for each other candidate that is farther from the prompt than the one at `place`, half where as near."""
+    others = np.delete(np.array(values), place)
+    return (values[place] > others) + 0.5 * (values[place] == others)
+
+
+def mean(values: Sequence[float] | NDArray[np.floating]) -> str:
+    """With its interval of 95 % over prompts, and their number."""
+    if len(values) < 2:
+        return "–"
+    cell = cell_of(list(values))
+    return f"{cell.value:.2f} ± {cell.interval:.2f} ({len(values)})"
+
+
+def table(*names: str) -> None:
+    print(row(*names))
+    print(row("---", *["---:"] * (len(names) - 1)))
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def write_sheets(
