@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, comb
+from math import ceil, comb, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ import tyro
 from numpy.typing import NDArray
 
 from kinalign.evaluation.judging import embedding_judge
-from kinalign.evaluation.report import cell_of
+from kinalign.evaluation.report import t_quantile
 from kinalign.judge.embedding import Nearness, nearness_of
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.rubric import SUB_TASKS
@@ -140,8 +140,8 @@ def mean(values: Sequence[float] | NDArray[np.floating]) -> str:
     """With its interval of 95 % over prompts, and their number."""
     if len(values) < 2:
         return "–"
-    cell = cell_of(list(values))
-    return f"{cell.value:.2f} ± {cell.interval:.2f} ({len(values)})"
+    spread = t_quantile(len(values) - 1) * float(np.std(values, ddof=1)) / sqrt(len(values))
+    return f"{np.mean(values):.2f} ± {spread:.2f} ({len(values)})"
 
 
 def table(*names: str) -> None:
