@@ -25,12 +25,11 @@ from kinalign.evaluation.judging import embedding_judge
 from kinalign.evaluation.report import t_quantile
 from kinalign.judge.embedding import Nearness, nearness_of
 from kinalign.judge.kinematic import KinematicJudge
+from kinalign.judge.prompts import EventPrompt, grammar_prompts
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.judge.verdict import Case, Verdict
 from kinalign.motion.physics import foot_skating, jitter
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.prompts import grammar_prompts
-from kinalign.preference.records import PreferencePrompt
 from kinalign.render.sheet import write_sheet
 from kinalign.run import progress
 from kinalign.selection import ROUND, Judged, judged, merit
@@ -154,7 +153,7 @@ def row(*cells: str) -> str:
 
 
 def write_sheets(
-    out: Path, prompts: Sequence[PreferencePrompt], drawn: Sequence[Sequence[Judged]], places: list[int]
+    out: Path, prompts: Sequence[EventPrompt], drawn: Sequence[Sequence[Judged]], places: list[int]
 ) -> None:
     for one, some, place in zip(prompts, drawn, places):
         told = [

@@ -27,6 +27,7 @@ from kinalign.errors import ConfigError, DataError, KinalignError
 from kinalign.events.parse import parse
 from kinalign.judge import client
 from kinalign.judge.forms import ToldSentence
+from kinalign.judge.prompts import grammar_prompts, read_prompts
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.judge.verdict import Case, Invalid, Outcome, Verdict
 from kinalign.lm.model import LMConfig, MotionLM
@@ -39,7 +40,6 @@ from kinalign.preference.annotate import annotate
 from kinalign.preference.build import PreferBuild, prefer_build
 from kinalign.preference.dataset import load_preferences, motion_text
 from kinalign.preference.pairs import PairRule
-from kinalign.preference.prompts import grammar_prompts, read_prompts
 from kinalign.run import read_json
 
 pytest.importorskip("pyarrow")

@@ -10,9 +10,10 @@ import pytest
 
 from kinalign.errors import ConfigError
 from kinalign.events.parse import parse
+from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Invalid, Verdict
 from kinalign.preference.pairs import PairRule, choose_pairs, pairs_of
-from kinalign.preference.records import Candidate, PreferencePrompt
+from kinalign.preference.records import Candidate
 
 ALL = 100
 
@@ -46,7 +47,7 @@ def test_pairs_of_equal_gap_are_of_different_motions() -> None:
     assert max(Counter(place for pair in pairs for place in pair).values()) == 1
 
 
-PROMPT = PreferencePrompt("frequency-00001", "a person jumps twice", "frequency", parse("a person jumps twice"))
+PROMPT = EventPrompt("frequency-00001", "a person jumps twice", "frequency", parse("a person jumps twice"))
 
 
 def candidate(index: int, score: int | None, codes: tuple[int, ...] | None = None) -> Candidate:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from kinalign.errors import KinalignError
 from kinalign.events.parse import parse
+from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.rubric import sub_task_of
 from kinalign.judge.verdict import Case, Invalid, Judge, Outcome, outcome_from_json
 from kinalign.pipeline import TextToMotion, checked_prompt
 from kinalign.preference.candidates import Draws, decoded, draw
 from kinalign.preference.pairs import PairRule, pairs_of
-from kinalign.preference.records import Candidate, PreferencePair, PreferencePrompt
+from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.run import progress, sha256_of_weights, write_atomically
 
 NO_MOTION = "the model's answer is no motion"
@@ -23,7 +24,7 @@ NO_MOTION = "the model's answer is no motion"
 
 def annotate(
     model: TextToMotion,
-    prompts: Sequence[str | PreferencePrompt],
+    prompts: Sequence[str | EventPrompt],
     judge: Judge,
     num_candidates: int = 10,
     *,
@@ -35,9 +36,7 @@ def annotate(
     Nothing is kept on disk; `kinalign prefer build` does the same in a folder, for many prompts, and can be stopped.
     Raises PromptError for a prompt that names no event.
     """
-    asked = [
-        prompt if isinstance(prompt, PreferencePrompt) else _prompt(prompt, at) for at, prompt in enumerate(prompts)
-    ]
+    asked = [prompt if isinstance(prompt, EventPrompt) else _prompt(prompt, at) for at, prompt in enumerate(prompts)]
     draws, name = Draws(num_candidates, seed), weights_of(model)
     rule = rule or PairRule()
     pairs: list[PreferencePair] = []
@@ -50,10 +49,10 @@ def annotate(
     return pairs
 
 
-def _prompt(text: str, number: int) -> PreferencePrompt:
+def _prompt(text: str, number: int) -> EventPrompt:
     text = checked_prompt(text)
     program = parse(text)
-    return PreferencePrompt(f"prompt-{number:05d}", text, sub_task_of(program), program)
+    return EventPrompt(f"prompt-{number:05d}", text, sub_task_of(program), program)
 
 
 def weights_of(model: TextToMotion) -> str:
@@ -63,7 +62,7 @@ def weights_of(model: TextToMotion) -> str:
 
 def judged(
     judge: Judge,
-    prompts: Sequence[PreferencePrompt],
+    prompts: Sequence[EventPrompt],
     candidates: Sequence[Sequence[Candidate]],
     known: Mapping[str, Outcome] | None = None,
 ) -> list[list[Candidate]]:
@@ -83,7 +82,7 @@ def judged(
 
 
 def cases_of(
-    prompts: Sequence[PreferencePrompt], candidates: Sequence[Sequence[Candidate]], known: Mapping[str, Outcome]
+    prompts: Sequence[EventPrompt], candidates: Sequence[Sequence[Candidate]], known: Mapping[str, Outcome]
 ) -> dict[str, Case]:
     """By `verdict_key`, what a judge is asked about: candidates that carry a motion and have no known outcome."""
     return {
@@ -94,13 +93,13 @@ def cases_of(
     }
 
 
-def verdict_key(prompt: PreferencePrompt, candidate: Candidate) -> str:
+def verdict_key(prompt: EventPrompt, candidate: Candidate) -> str:
     """Names the question and the motion that an outcome is about: another motion in the same place has another key."""
     words = json.dumps([prompt.to_json(), candidate.seed, candidate.codes], ensure_ascii=False)
     return f"{prompt.id}-{candidate.index}-{hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
 
-def write_verdicts(path: Path, prompts: Sequence[PreferencePrompt], candidates: Sequence[Sequence[Candidate]]) -> Path:
+def write_verdicts(path: Path, prompts: Sequence[EventPrompt], candidates: Sequence[Sequence[Candidate]]) -> Path:
     """A JSON line for each candidate: what is judged, by `verdict_key`, and the verdict or why there is none."""
     lines = []
     for prompt, of_prompt in zip(prompts, candidates):

@@ -27,6 +27,7 @@ from kinalign.errors import CheckpointError, ConfigError, PromptError
 from kinalign.judge.client import ChatClient, Estimate
 from kinalign.judge.lvlm import LVLMJudge
 from kinalign.judge.named import judge_named
+from kinalign.judge.prompts import EventPrompt, PromptSplit, grammar_prompts, read_prompts, write_prompts
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.judge.verdict import Judge
 from kinalign.pipeline import TextToMotion, shipped_model
@@ -45,8 +46,7 @@ from kinalign.preference.dataset import (
     write_pairs,
 )
 from kinalign.preference.pairs import PairRule, pairs_of
-from kinalign.preference.prompts import PromptSplit, grammar_prompts, read_prompts, write_prompts
-from kinalign.preference.records import Candidate, PreferencePair, PreferencePrompt
+from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.preference.rewording import reworded, writer_of
 from kinalign.run import (
     RunFolder,
@@ -151,7 +151,7 @@ def prefer_build(config: PreferBuild) -> Path:
     return config.out
 
 
-def _prompts(config: PreferBuild) -> list[PreferencePrompt]:
+def _prompts(config: PreferBuild) -> list[EventPrompt]:
     if config.file is None:
         return grammar_prompts(config.task, config.prompts, events=config.events, seed=config.seed, split=config.split)
     prompts = [prompt for prompt in read_prompts(config.file) if prompt.task in config.task]
@@ -161,8 +161,8 @@ def _prompts(config: PreferBuild) -> list[PreferencePrompt]:
 
 
 def _worded(
-    path: Path, prompts: list[PreferencePrompt], writer: ChatClient | None, model: TextToMotion
-) -> list[PreferencePrompt]:
+    path: Path, prompts: list[EventPrompt], writer: ChatClient | None, model: TextToMotion
+) -> list[EventPrompt]:
     """The prompts of the folder, written there; those of a writer who was asked before stay as they are."""
     if writer is not None:
         with suppress(PromptError):
@@ -206,9 +206,7 @@ def _settings(
     }
 
 
-def _annotate(
-    folder: Path, prompts: Sequence[PreferencePrompt], draws: Draws, model: TextToMotion, judge: Judge
-) -> None:
+def _annotate(folder: Path, prompts: Sequence[EventPrompt], draws: Draws, model: TextToMotion, judge: Judge) -> None:
     """Make the files of candidates and verdicts that are missing."""
     with progress("candidates and verdicts", total=len(prompts)) as advance:
         for number, of_chunk in enumerate(draws.chunks(prompts)):
@@ -222,7 +220,7 @@ def _annotate(
             advance(len(of_chunk))
 
 
-def _annotate_on_ray(config: PreferBuild, model: Path, prompts: Sequence[PreferencePrompt], draws: Draws) -> None:
+def _annotate_on_ray(config: PreferBuild, model: Path, prompts: Sequence[EventPrompt], draws: Draws) -> None:
     """The same on a cluster: workers compute, and this process writes the files as they come."""
     from kinalign.preference.cluster import annotated
 
@@ -241,7 +239,7 @@ def _annotate_on_ray(config: PreferBuild, model: Path, prompts: Sequence[Prefere
 
 def _finish(
     folder: Path,
-    prompts: Sequence[PreferencePrompt],
+    prompts: Sequence[EventPrompt],
     draws: Draws,
     rule: PairRule,
     model: TextToMotion,
@@ -257,7 +255,7 @@ def _finish(
     with progress("pairs", total=len(prompts)) as advance:
         for number, of_chunk in enumerate(draws.chunks(prompts)):
             chunk = read_chunk(folder, number, of_chunk, draws)
-            shown: list[tuple[str, PreferencePrompt, Candidate]] = []
+            shown: list[tuple[str, EventPrompt, Candidate]] = []
             for prompt, candidates in zip(of_chunk, chunk.judged_candidates()):
                 own = pairs_of(prompt, candidates, rule, model=settings["model"], judge=settings["judge"])
                 counts.setdefault(prompt.task, TaskCounts()).add(candidates, own)
@@ -292,9 +290,7 @@ def _is_complete(folder: Path) -> bool:
     return all((folder / name).is_file() and sha256_of_file(folder / name) == told for name, told in files.items())
 
 
-def _tell(
-    config: PreferBuild, prompts: Sequence[PreferencePrompt], draws: Draws, model: TextToMotion, judge: Judge
-) -> None:
+def _tell(config: PreferBuild, prompts: Sequence[EventPrompt], draws: Draws, model: TextToMotion, judge: Judge) -> None:
     """How much there is to do, and how long it takes, measured on a few prompts."""
     chunks = [read_chunk(config.out, number, part, draws) for number, part in enumerate(draws.chunks(prompts))]
     undrawn = sum(len(chunk.prompts) for chunk in chunks if chunk.candidates is None) * draws.num_candidates

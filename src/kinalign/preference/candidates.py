@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from kinalign.errors import CheckpointError, ConfigError
+from kinalign.judge.prompts import EventPrompt
 from kinalign.lm.model import Sampling
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.records import Candidate, PreferencePrompt
+from kinalign.preference.records import Candidate
 from kinalign.run import read_tensors, write_tensors
 
 ANSWERS_PER_CHUNK = 256
@@ -41,7 +42,7 @@ class Draws:
         if self.num_candidates < 2:
             raise ConfigError(f"candidates={self.num_candidates} make no pair; use 2 or more (--candidates)")
 
-    def chunks(self, prompts: Sequence[PreferencePrompt]) -> list[list[PreferencePrompt]]:
+    def chunks(self, prompts: Sequence[EventPrompt]) -> list[list[EventPrompt]]:
         """The prompts of each file."""
         size = max(1, ANSWERS_PER_CHUNK // self.num_candidates)
         return [list(prompts[start : start + size]) for start in range(0, len(prompts), size)]
@@ -52,7 +53,7 @@ class Draws:
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4], "big") >> 1
 
 
-def draw(model: TextToMotion, prompts: Sequence[PreferencePrompt], draws: Draws) -> list[list[Candidate]]:
+def draw(model: TextToMotion, prompts: Sequence[EventPrompt], draws: Draws) -> list[list[Candidate]]:
     """Candidates of each prompt, not decoded: their codes are None where the answer was no motion."""
     places = [(prompt, index) for prompt in prompts for index in range(draws.num_candidates)]
     seeds = [draws.seed_of(prompt.prompt, index) for prompt, index in places]
@@ -97,7 +98,7 @@ def write_candidates(path: Path, candidates: Sequence[Sequence[Candidate]]) -> P
     )
 
 
-def read_candidates(path: Path, prompts: Sequence[PreferencePrompt], draws: Draws) -> list[list[Candidate]]:
+def read_candidates(path: Path, prompts: Sequence[EventPrompt], draws: Draws) -> list[list[Candidate]]:
     """What `write_candidates` wrote for these prompts.
 
     Raises CheckpointError where the file is absent, cut short or of other prompts.

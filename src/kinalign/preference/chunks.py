@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kinalign.errors import CheckpointError
+from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Case, Judge, Outcome
 from kinalign.pipeline import TextToMotion
 from kinalign.preference.annotate import cases_of, judged, read_verdicts, verdict_key, write_verdicts
 from kinalign.preference.candidates import Draws, decoded, draw, read_candidates, write_candidates
-from kinalign.preference.records import Candidate, PreferencePrompt
+from kinalign.preference.records import Candidate
 
 Candidates = Sequence[Sequence[Candidate]]
 """Of each prompt."""
@@ -25,7 +26,7 @@ class Chunk:
     """Prompts, their candidates, None before these are drawn, and the verdicts that are known, by `verdict_key`."""
 
     number: int
-    prompts: tuple[PreferencePrompt, ...]
+    prompts: tuple[EventPrompt, ...]
     candidates: Candidates | None = None
     known: Mapping[str, Outcome] = field(default_factory=dict)
 
@@ -59,7 +60,7 @@ class Chunk:
         write_verdicts(_verdicts(folder, self.number), self.prompts, self.judged_candidates())
 
 
-def read_chunk(folder: Path, number: int, prompts: Sequence[PreferencePrompt], draws: Draws) -> Chunk:
+def read_chunk(folder: Path, number: int, prompts: Sequence[EventPrompt], draws: Draws) -> Chunk:
     """What a folder holds of a chunk: a file of candidates that is cut short counts as none."""
     try:
         candidates = read_candidates(_candidates(folder, number), prompts, draws)

@@ -9,8 +9,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 from kinalign.errors import ConfigError
+from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Verdict
-from kinalign.preference.records import Candidate, PreferencePair, PreferencePrompt
+from kinalign.preference.records import Candidate, PreferencePair
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def choose_pairs(scores: Sequence[int | None], rule: PairRule) -> list[Places]:
 
 
 def pairs_of(
-    prompt: PreferencePrompt, candidates: Sequence[Candidate], rule: PairRule, *, model: str, judge: str
+    prompt: EventPrompt, candidates: Sequence[Candidate], rule: PairRule, *, model: str, judge: str
 ) -> list[PreferencePair]:
     """Pairs of one prompt's judged candidates, without what has no verdict and what repeats a candidate before it."""
     scores: list[int | None] = []

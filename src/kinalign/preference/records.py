@@ -1,41 +1,13 @@
-"""What a preference data set is made of: prompts with event programs, candidate motions with verdicts, and pairs."""
+"""What a preference data set is made of: candidate motions with verdicts, and pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from kinalign.errors import DataError, KinalignError
 from kinalign.events.program import EventProgram
-from kinalign.judge.rubric import SUB_TASKS, SubTask
+from kinalign.judge.rubric import SubTask
 from kinalign.judge.verdict import Outcome
 from kinalign.motion.motion import Motion
-
-
-@dataclass(frozen=True)
-class PreferencePrompt:
-    """What shall be seen, in words and as a program, and which of AToM's questions is asked about it."""
-
-    id: str
-    """Its sub-task and its number in the data set: temporal-00007."""
-    prompt: str
-    task: SubTask
-    program: EventProgram
-
-    def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "prompt": self.prompt, "task": self.task, "program": self.program.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PreferencePrompt:
-        """The prompt from what `to_json` gave. Raises DataError for anything else."""
-        try:
-            if values["task"] not in SUB_TASKS:
-                raise DataError(f"sub-task {values['task']!r} is unknown; use one of {', '.join(SUB_TASKS)}")
-            program = EventProgram.from_json(values["program"])
-            return cls(str(values["id"]), str(values["prompt"]), values["task"], program)
-        except (KeyError, TypeError, KinalignError) as error:
-            raise DataError(f"this is no prompt of a preference data set: {str(values)[:200]} ({error})") from error
 
 
 @dataclass(frozen=True)

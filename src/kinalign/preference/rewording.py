@@ -11,8 +11,7 @@ from kinalign.errors import KinalignError
 from kinalign.events.parse import parse
 from kinalign.events.program import EventProgram
 from kinalign.judge.client import ChatClient, ChatSettings, Message, Request
-from kinalign.preference.prompts import meaning
-from kinalign.preference.records import PreferencePrompt
+from kinalign.judge.prompts import EventPrompt, meaning
 from kinalign.run import config_from_json, progress, read_json
 
 TASK = """You say what a person's motion shall be, for a program that makes motions from sentences.
@@ -28,8 +27,8 @@ def writer_of(path: Path) -> ChatClient:
 
 
 def reworded(
-    prompts: Sequence[PreferencePrompt], writer: ChatClient, *, check: Callable[[str], object]
-) -> list[PreferencePrompt]:
+    prompts: Sequence[EventPrompt], writer: ChatClient, *, check: Callable[[str], object]
+) -> list[EventPrompt]:
     """The prompts in the writer's words; in their own where it gives none that are new and read as the same program.
 
     `check` raises KinalignError for a sentence that cannot be used. Answers are recorded: the same prompts cost once.
@@ -39,7 +38,7 @@ def reworded(
 
     requests = [Request(_messages(prompt), ToldSentence, about=prompt.prompt) for prompt in prompts]
     said = {prompt.prompt for prompt in prompts}
-    written: list[PreferencePrompt] = []
+    written: list[EventPrompt] = []
     with progress("wording", total=len(prompts)) as advance:
         for prompt, answer in zip(prompts, writer.ask_all(requests)):
             text = " ".join(answer.value.sentence.split()) if answer.value else ""
@@ -61,6 +60,6 @@ def _program(text: str, check: Callable[[str], object]) -> EventProgram | None:
         return None
 
 
-def _messages(prompt: PreferencePrompt) -> tuple[Message, ...]:
+def _messages(prompt: EventPrompt) -> tuple[Message, ...]:
     asked = {"steps": prompt.program.to_json(), "sentence": prompt.prompt}
     return Message("system", (TASK,)), Message("user", (json.dumps(asked, ensure_ascii=False),))

@@ -13,19 +13,18 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
-from kinalign.errors import ConfigError, KinalignError, PromptError
+from kinalign.errors import ConfigError, DataError, KinalignError, PromptError
 from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
-from kinalign.events.say import say
+from kinalign.events.say import say, wordings
 from kinalign.judge.rubric import SUB_TASKS, SubTask, sub_task_of
-from kinalign.preference.records import PreferencePrompt
 from kinalign.run import write_atomically
 
 GRAMMAR = Path(__file__).with_name("grammar.json")
@@ -40,6 +39,31 @@ TRIES = 200
 """Draws for one prompt before it is said that there are no more."""
 
 Steps = tuple[tuple[Event, ...], ...]
+
+
+@dataclass(frozen=True)
+class EventPrompt:
+    """What shall be seen, in words and as a program, and which of AToM's questions is asked about it."""
+
+    id: str
+    """Its sub-task and its number: temporal-00007."""
+    prompt: str
+    task: SubTask
+    program: EventProgram
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "prompt": self.prompt, "task": self.task, "program": self.program.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EventPrompt:
+        """The prompt from what `to_json` gave. Raises DataError for anything else."""
+        try:
+            if values["task"] not in SUB_TASKS:
+                raise DataError(f"sub-task {values['task']!r} is unknown; use one of {', '.join(SUB_TASKS)}")
+            program = EventProgram.from_json(values["program"])
+            return cls(str(values["id"]), str(values["prompt"]), values["task"], program)
+        except (KeyError, TypeError, KinalignError) as error:
+            raise DataError(f"this is no prompt with an event program: {str(values)[:200]} ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -92,7 +116,7 @@ def _grammar() -> _Grammar:
 
 def grammar_prompts(
     tasks: Sequence[SubTask], number: int, *, events: int = 3, seed: int = 0, split: PromptSplit = "train"
-) -> list[PreferencePrompt]:
+) -> list[EventPrompt]:
     """`number` different prompts, as many of each sub-task; fewer or more are the same ones, cut or gone on with.
 
     A temporal or integrity prompt has `events` events, in AToM three. Actions, sides, directions and counts come about
@@ -107,9 +131,7 @@ def grammar_prompts(
     for place, task in enumerate(tasks := tuple(dict.fromkeys(tasks))):
         wanted = number // len(tasks) + (place < number % len(tasks))
         drawn = _Drawing(task, random.Random(f"{seed} {split} {task}"), split, events).prompts(wanted)
-        prompts += [
-            PreferencePrompt(f"{task}-{index:05d}", text, task, parse(text)) for index, text in enumerate(drawn)
-        ]
+        prompts += [EventPrompt(f"{task}-{index:05d}", text, task, parse(text)) for index, text in enumerate(drawn)]
     return prompts
 
 
@@ -255,13 +277,22 @@ def meaning(program: EventProgram) -> list[list[tuple[str, str, str, object]]]:
     return [[(event.action, event.side, event.direction, event.count) for event in step] for step in program.steps]
 
 
-def write_prompts(path: Path, prompts: Sequence[PreferencePrompt]) -> Path:
+def other_wordings(prompt: EventPrompt, number: int, seed: int = 0) -> list[str]:
+    """A prompt and up to `number` - 1 other texts of the train split that mean the same."""
+    texts = {prompt.prompt: None}
+    for text in wordings(prompt.program, 2 * number, seed, ordered=prompt.task != "integrity"):
+        if not _grammar().held_out.search(text.lower()) and meaning(parse(text)) == meaning(prompt.program):
+            texts[text] = None
+    return list(texts)[:number]
+
+
+def write_prompts(path: Path, prompts: Sequence[EventPrompt]) -> Path:
     """A JSON line for each prompt."""
     text = "".join(json.dumps(prompt.to_json(), ensure_ascii=False) + "\n" for prompt in prompts)
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
-def read_prompts(path: str | Path) -> list[PreferencePrompt]:
+def read_prompts(path: str | Path) -> list[EventPrompt]:
     """Prompts of a file, each once: a sentence a line, or where it ends in .jsonl objects with "prompt".
 
     An object may have "task", "program" and "id" too; what is absent is read from the prompt or counted. Raises
@@ -272,7 +303,7 @@ def read_prompts(path: str | Path) -> list[PreferencePrompt]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"cannot read the lines of {path} as text ({error}) (--file)") from error
-    prompts: dict[str, PreferencePrompt] = {}
+    prompts: dict[str, EventPrompt] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -290,7 +321,7 @@ def read_prompts(path: str | Path) -> list[PreferencePrompt]:
     return list(prompts.values())
 
 
-def _read(values: Any, usual_id: str) -> PreferencePrompt:
+def _read(values: Any, usual_id: str) -> EventPrompt:
     if not isinstance(values, dict) or not isinstance(values.get("prompt"), str):
         raise PromptError(f'{str(values)[:80]} is no object with "prompt"')
     text = " ".join(values["prompt"].split())
@@ -298,4 +329,4 @@ def _read(values: Any, usual_id: str) -> PreferencePrompt:
     task = values.get("task", sub_task_of(program))
     if task not in SUB_TASKS:
         raise PromptError(f"sub-task {task!r} is unknown; use one of {', '.join(SUB_TASKS)}")
-    return PreferencePrompt(str(values.get("id", usual_id)), text, task, program)
+    return EventPrompt(str(values.get("id", usual_id)), text, task, program)

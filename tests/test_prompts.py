@@ -12,32 +12,31 @@ import pytest
 from kinalign.errors import ConfigError, PromptError
 from kinalign.events.detect import DETECTED
 from kinalign.events.parse import parse
+from kinalign.judge.prompts import GRAMMAR, EventPrompt, grammar_prompts, is_held_out, read_prompts, write_prompts
 from kinalign.judge.rubric import SUB_TASKS, SubTask
-from kinalign.preference.prompts import GRAMMAR, grammar_prompts, is_held_out, read_prompts, write_prompts
-from kinalign.preference.records import PreferencePrompt
 
 TRUTH = Path(__file__).parents[1] / "src/kinalign/evaluation/detector_truth.json"
 
 
 @pytest.fixture(scope="module")
-def prompts() -> list[PreferencePrompt]:
+def prompts() -> list[EventPrompt]:
     return grammar_prompts(SUB_TASKS, 300)
 
 
-def of(prompts: list[PreferencePrompt], task: SubTask) -> list[PreferencePrompt]:
+def of(prompts: list[EventPrompt], task: SubTask) -> list[EventPrompt]:
     return [prompt for prompt in prompts if prompt.task == task]
 
 
-def test_there_are_as_many_as_asked_for_and_no_two_are_equal(prompts: list[PreferencePrompt]) -> None:
+def test_there_are_as_many_as_asked_for_and_no_two_are_equal(prompts: list[EventPrompt]) -> None:
     assert Counter(prompt.task for prompt in prompts) == dict.fromkeys(SUB_TASKS, 100)
     assert len({prompt.prompt for prompt in prompts}) == len({prompt.id for prompt in prompts}) == 300
 
 
-def test_every_prompt_is_read_back_as_its_program(prompts: list[PreferencePrompt]) -> None:
+def test_every_prompt_is_read_back_as_its_program(prompts: list[EventPrompt]) -> None:
     assert all(parse(prompt.prompt) == prompt.program for prompt in prompts)
 
 
-def test_the_events_of_each_sub_task(prompts: list[PreferencePrompt]) -> None:
+def test_the_events_of_each_sub_task(prompts: list[EventPrompt]) -> None:
     for prompt in prompts:
         events = prompt.program.events
         if prompt.task == "frequency":
@@ -50,7 +49,7 @@ def test_the_events_of_each_sub_task(prompts: list[PreferencePrompt]) -> None:
     assert steps[2] > 25 and steps[3] > 25, "some events of integrity prompts happen at once"
 
 
-def test_a_body_stands_up_before_it_goes_on(prompts: list[PreferencePrompt]) -> None:
+def test_a_body_stands_up_before_it_goes_on(prompts: list[EventPrompt]) -> None:
     up = {"sit": "stand_up", "lie_down": "get_up"}
     followed = 0
     for prompt in prompts:
@@ -61,7 +60,7 @@ def test_a_body_stands_up_before_it_goes_on(prompts: list[PreferencePrompt]) -> 
     assert followed > 10
 
 
-def test_actions_sides_and_counts_come_about_equally_often(prompts: list[PreferencePrompt]) -> None:
+def test_actions_sides_and_counts_come_about_equally_often(prompts: list[EventPrompt]) -> None:
     counted = Counter(prompt.program.events[0].action for prompt in of(prompts, "frequency"))
     assert min(counted.values()) >= 5 and max(counted.values()) <= 10
     ordered = Counter(event.action for prompt in of(prompts, "temporal") for event in prompt.program.events)
@@ -71,7 +70,7 @@ def test_actions_sides_and_counts_come_about_equally_often(prompts: list[Prefere
     assert abs(kicks["left"] - kicks["right"]) <= 4
 
 
-def test_temporal_prompts_have_twins_in_another_order(prompts: list[PreferencePrompt]) -> None:
+def test_temporal_prompts_have_twins_in_another_order(prompts: list[EventPrompt]) -> None:
     temporal = of(prompts, "temporal")
     twins = sum(
         a.program != b.program and sorted(map(repr, a.program.events)) == sorted(map(repr, b.program.events))
@@ -89,7 +88,7 @@ def test_the_model_was_taught_every_action_and_the_detector_reads_it() -> None:
     assert actions - taught == {"stand_up", "get_up"}, "what a body must do before it can go on"
 
 
-def test_fewer_prompts_are_the_first_of_more(prompts: list[PreferencePrompt]) -> None:
+def test_fewer_prompts_are_the_first_of_more(prompts: list[EventPrompt]) -> None:
     few = grammar_prompts(SUB_TASKS, 31)
     assert [prompt.task for prompt in few].count("integrity") == 11
     assert all(of(prompts, task)[: len(of(few, task))] == of(few, task) for task in SUB_TASKS)
@@ -97,10 +96,10 @@ def test_fewer_prompts_are_the_first_of_more(prompts: list[PreferencePrompt]) ->
     assert grammar_prompts(["frequency", "frequency"], 4) == of(prompts, "frequency")[:4]
 
 
-def test_two_splits_share_neither_combinations_nor_words(prompts: list[PreferencePrompt]) -> None:
+def test_two_splits_share_neither_combinations_nor_words(prompts: list[EventPrompt]) -> None:
     held_out = grammar_prompts(SUB_TASKS, 120, split="eval")
 
-    def combinations(some: list[PreferencePrompt]) -> set[tuple[object, ...]]:
+    def combinations(some: list[EventPrompt]) -> set[tuple[object, ...]]:
         return {tuple(sorted((e.action, str(e.count)) for e in prompt.program.events)) for prompt in some}
 
     assert not combinations(prompts) & combinations(held_out)
@@ -110,7 +109,7 @@ def test_two_splits_share_neither_combinations_nor_words(prompts: list[Preferenc
     }, "each action is counted in both"
     words = json.loads(GRAMMAR.read_text(encoding="utf-8"))["held_out"]
 
-    def holds(prompt: PreferencePrompt) -> bool:
+    def holds(prompt: EventPrompt) -> bool:
         text = f" {prompt.prompt.lower().replace(',', ' ').replace('.', ' ')} "
         return any(f" {word} " in text for word in words)
 
@@ -152,7 +151,7 @@ def test_prompts_of_a_file_are_read_or_taken_as_they_are(tmp_path: Path) -> None
     assert (prompt.task, prompt.program) == ("integrity", parse("a woman jumps twice"))
 
 
-def test_written_prompts_are_read_again(prompts: list[PreferencePrompt], tmp_path: Path) -> None:
+def test_written_prompts_are_read_again(prompts: list[EventPrompt], tmp_path: Path) -> None:
     assert read_prompts(write_prompts(tmp_path / "prompts.jsonl", prompts)) == prompts
 
 
