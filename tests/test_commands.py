@@ -192,6 +192,7 @@ def test_a_prompt_without_an_event_is_made_without_a_judge_and_with_a_warning(
         (("a person walks",), {"best_of": 2, "num_candidates": 3}, ConfigError, r"keep=3 must be 1 to 2.*--num-cand"),
         (("a person walks",), {"best_of": 8, "until_right": 8}, ConfigError, "say one of --best-of"),
         (("a person walks",), {"judge": "nobody"}, ConfigError, "judge 'nobody' is unknown; use one of kinematic"),
+        (("a person walks",), {"judge": "human"}, ConfigError, "judge 'human' cannot be made .*'labels'.* a colon"),
         (("a person walks",), {"temperature": -1.0}, ConfigError, r"temperature=-1\.0 must be"),
         (("a person walks",), {"top_p": 0.0}, ConfigError, r"top_p=0\.0 must be"),
         (("a person walks",), {"guidance": 0.0}, ConfigError, r"guidance=0\.0 must be"),
