@@ -37,6 +37,6 @@ def judge_named(name: str, **settings: Any) -> Judge:
         judge: Judge = make(*([argument] if argument and known in JUDGES else []), **settings)
     except TypeError as error:
         raise ConfigError(
-            f"judge {name!r} cannot be made ({error}); what it needs follows a colon, as in human:labels.jsonl (--judge)"
+            f"judge {name!r} cannot be made ({error}); what it needs follows a colon: human:labels.jsonl (--judge)"
         ) from error
     return judge
