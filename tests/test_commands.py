@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_pipeline import lm_of, tokenizer_of
+from test_selection import ByJoints
 
 from kinalign.commands import Caption, Generate, InBetween, Predict, caption, generate, inbetween, predict, slug
 from kinalign.errors import CheckpointError, ConfigError, FormatError, KinalignError, PromptError
 from kinalign.motion.motion import Motion
-from kinalign.motion.synthetic import walking
+from kinalign.motion.synthetic import walking, waving
 from kinalign.pipeline import TextToMotion
 from kinalign.run import read_json
+from kinalign.selection import best_of
 
 QUICK = ("npy", "bvh")
 
@@ -87,6 +89,93 @@ def test_candidates_of_a_prompt_do_not_depend_on_the_prompts_beside_it(folder: P
     assert alone[0].read_bytes() == beside[1].read_bytes()
 
 
+BY_JOINTS = "test_selection:ByJoints"
+
+
+def test_the_best_of_many_are_written_with_what_the_judge_says(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(folder, tmp_path, "a person walks", best_of=6, num_candidates=2, judge=BY_JOINTS, seed=1)
+    written = generate(replace(config, formats=("npy", "html")))
+    chosen = best_of(
+        TextToMotion.from_pretrained(folder), "a person walks", 6, judge=ByJoints(), keep=2, seed=1, length_s=1.0
+    )
+    assert [path.name for path in written] == [
+        "001-a-person-walks-1.npy",
+        "001-a-person-walks-2.npy",
+        "001-a-person-walks.html",
+    ]
+    for path, motion in zip(written, chosen.motions):
+        assert np.array_equal(Motion.load(path).joints, motion.joints)
+    (row,) = read_json(tmp_path / "prompts.json")["motions"]
+    assert row == {
+        "prompt": "a person walks",
+        "seed": 1,
+        "files": [path.name for path in written],
+        **chosen.to_json(),
+    }
+    said = capsys.readouterr().out
+    assert f"by joints: {chosen.num_right} of 6 drawn all right" in said
+    assert f"{tmp_path / '001-a-person-walks-1'}: {chosen.best.outcome.score} of 5" in said
+    page = written[-1].read_text(encoding="utf-8")
+    assert page.count(f'"caption":"{chosen.best.outcome.score} of 5: "') >= 1
+    assert [one.caption for one in chosen.motions] == ["a person walks"] * 2  # in the files the prompt stays
+
+
+def test_each_event_is_told_with_its_interval(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TextToMotion, "__call__", lambda *_, **__: [waving(80)])
+    generate(settings(folder, tmp_path, "a person waves, then jumps", judge="kinematic", formats=("html",)))
+    (row,) = read_json(tmp_path / "prompts.json")["motions"]
+    (told,) = row["verdicts"]
+    wave, jump = told["findings"]
+    assert (row["judge"], row["drawn"], told["candidate"], told["fps"]) == ("kinematic", 1, 0, 20.0)
+    assert wave["seen"] == "yes"
+    assert 0 <= wave["start"] < wave["end"] <= 80
+    assert (jump["seen"], jump["start"]) == ("no", None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "a person waves, then jumps"
+    times = f"{wave['start'] / 20:.1f} to {wave['end'] / 20:.1f} s"
+    assert [line.split()[:2] for line in lines[3:5]] == [["yes", "wave"], ["no", "jump"]]
+    assert times in lines[3]
+    page = (tmp_path / "001-a-person-waves-then-jumps.html").read_text(encoding="utf-8")
+    assert f'"label":"wave","start":{wave["start"] / 20}' in page
+
+
+def test_a_judge_alone_changes_no_motion_and_no_order(folder: Path, tmp_path: Path) -> None:
+    plain = generate(settings(folder, tmp_path / "a", "a person walks", num_candidates=3))
+    looked_at = generate(settings(folder, tmp_path / "b", "a person walks", num_candidates=3, judge=BY_JOINTS))
+    assert [path.read_bytes() for path in plain] == [path.read_bytes() for path in looked_at]
+    (row,) = read_json(tmp_path / "b" / "prompts.json")["motions"]
+    assert [one["candidate"] for one in row["verdicts"]] == [0, 1, 2]
+
+
+def test_a_budget_in_vain_and_a_judge_that_sees_nothing_say_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = ("a person sneezes", "a person does five cartwheels")
+    generate(settings(folder, tmp_path, *prompts, until_right=12, formats=("npy",)))
+    said = capsys.readouterr().out
+    assert "kinematic: none of 8 drawn could be judged: nothing was chosen" in said
+    assert "kinematic: 0 of 12 drawn all right; no more may be drawn (--until-right)" in said
+
+
+def test_a_prompt_without_an_event_is_made_without_a_judge_and_with_a_warning(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = ("hmm", "a person walks")
+    plain = generate(settings(folder, tmp_path / "a", *prompts, formats=("npy",)))
+    best = generate(settings(folder, tmp_path / "b", *prompts, formats=("npy",), best_of=3, judge=BY_JOINTS))
+    assert plain[0].read_bytes() == best[0].read_bytes()
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warned) == 1
+    assert warned[0].startswith("kinalign: warning: 'hmm' names nothing")
+    assert warned[0].endswith("; its motions are made without a judge")
+    rows = read_json(tmp_path / "b" / "prompts.json")["motions"]
+    assert ["drawn" in row for row in rows] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("prompts", "others", "error", "message"),
     [
@@ -98,6 +187,12 @@ def test_candidates_of_a_prompt_do_not_depend_on_the_prompts_beside_it(folder: P
         (("a person walks",), {"length_seconds": 0.0}, ConfigError, r"length_s=0\.0 must be between"),
         (("a person walks",), {"length_seconds": 1000.0}, ConfigError, r"length_s=1000\.0 must be between"),
         (("a person walks",), {"num_candidates": 0}, ConfigError, "num_candidates=0"),
+        (("a person walks",), {"best_of": 0}, ConfigError, r"n=0 leaves nothing to choose from; .*--best-of"),
+        (("a person walks",), {"until_right": -1}, ConfigError, "n=-1 leaves nothing to choose from"),
+        (("a person walks",), {"best_of": 2, "num_candidates": 3}, ConfigError, r"keep=3 must be 1 to 2.*--num-cand"),
+        (("a person walks",), {"best_of": 8, "until_right": 8}, ConfigError, "say one of --best-of"),
+        (("a person walks",), {"judge": "nobody"}, ConfigError, "judge 'nobody' is unknown; use one of kinematic"),
+        (("a person walks",), {"judge": "human"}, ConfigError, "judge 'human' cannot be made .*'labels'.* a colon"),
         (("a person walks",), {"temperature": -1.0}, ConfigError, r"temperature=-1\.0 must be"),
         (("a person walks",), {"top_p": 0.0}, ConfigError, r"top_p=0\.0 must be"),
         (("a person walks",), {"guidance": 0.0}, ConfigError, r"guidance=0\.0 must be"),

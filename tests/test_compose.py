@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from kinalign.data.records import Clip
 from kinalign.errors import MotionError
 from kinalign.evaluation.eventbench import atoms_of
-from kinalign.evaluation.physics import foot_skating, peak_jerk
 from kinalign.events.compose import Part, compose
 from kinalign.events.program import Event
 from kinalign.motion.joining import uniform
 from kinalign.motion.motion import Motion
+from kinalign.motion.physics import foot_skating, peak_jerk
 from kinalign.motion.skeleton import HUMANML3D, KIT
 from kinalign.motion.synthetic import jumping, kicking, squatting, walking, waving
 

@@ -262,6 +262,13 @@ def test_a_candidate_does_not_depend_on_what_else_is_asked_for(model: MotionLM) 
             assert generate(model, [prompt], num_candidates=2, sampling=sampling)[0] == rows[:2]
 
 
+def test_rounds_are_the_candidates_of_one_larger_draw(model: MotionLM) -> None:
+    options: dict[str, Any] = {"sampling": Sampling(guidance=2.0), "max_steps": 9}
+    many = generate(model, PROMPTS[:1], num_candidates=6, **options)
+    rounds = model.rounds(PROMPTS[:1], generator=torch.Generator().manual_seed(0), num_candidates=2, **options)
+    assert [row for _ in range(3) for row in next(rounds)[0]] == many[0]
+
+
 def test_candidates_and_prompts_differ(model: MotionLM) -> None:
     many = generate(model, PROMPTS, num_candidates=5)
     assert all(len({tuple(row) for row in rows}) > 1 for rows in many)

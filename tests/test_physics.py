@@ -10,7 +10,8 @@ from scipy.ndimage import uniform_filter1d
 
 from kinalign.data.records import Clip
 from kinalign.errors import MotionError
-from kinalign.evaluation.physics import (
+from kinalign.motion.motion import Motion
+from kinalign.motion.physics import (
     floating,
     foot_skating,
     foot_skating_ratio,
@@ -18,7 +19,6 @@ from kinalign.evaluation.physics import (
     peak_jerk,
     penetration,
 )
-from kinalign.motion.motion import Motion
 from kinalign.motion.rotations import axis_angle_to_quaternion, quaternion_rotate
 from kinalign.motion.skeleton import KIT
 from kinalign.motion.synthetic import jumping, walking, waving

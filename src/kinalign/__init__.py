@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kinalign.pipeline import TextToMotion
     from kinalign.preference.annotate import annotate
     from kinalign.preference.dataset import load_preferences
+    from kinalign.selection import best_of
     from kinalign.tokenizer.tokenizer import MotionTokenizer
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "annotate",
+    "best_of",
     "features_to_motion",
     "load_dataset",
     "load_openmocap",
@@ -70,6 +72,7 @@ _HOMES = {
     "TextToMotion": "kinalign.pipeline",
     "Verdict": "kinalign.judge.verdict",
     "annotate": "kinalign.preference.annotate",
+    "best_of": "kinalign.selection",
     "features_to_motion": "kinalign.motion.features",
     "load_dataset": "kinalign.data.dataset",
     "load_openmocap": "kinalign.data.openmocap",

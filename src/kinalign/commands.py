@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,10 @@ import tyro
 from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip
 from kinalign.errors import ConfigError, PromptError
+from kinalign.events.parse import parse
+from kinalign.judge.asking import told
+from kinalign.judge.named import judge_named
+from kinalign.judge.verdict import Judge
 from kinalign.lm.model import Sampling
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
@@ -22,6 +27,7 @@ from kinalign.pipeline import TextToMotion, checked_prompt, tokenized
 from kinalign.render.player import write_player
 from kinalign.render.video import write_video
 from kinalign.run import progress, write_atomically, write_json
+from kinalign.selection import Selection, best_of, check_numbers, judged
 from kinalign.tokenizer.commands import is_unmirrored, tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 
@@ -70,6 +76,18 @@ class Generate(Making):
     """A text file with a prompt a line."""
     length_seconds: float | None = None
     """Length of the motions; the model chooses where it is left out."""
+    best_of: int | None = None
+    """Draw so many motions for each prompt and keep the best, by the judge."""
+    until_right: int | None = None
+    """Draw until everything is as it is asked for, by the judge, but so many motions at most; keep the best."""
+    judge: str | None = None
+    """Who judges what is seen, and when: kinematic, embedding, or lvlm:MODEL. Nobody where it is left out, and
+    kinematic for the best of many."""
+
+    @property
+    def num_drawn(self) -> int | None:
+        """Motions to choose from, at most; None where there is no choice."""
+        return self.best_of if self.until_right is None else self.until_right
 
 
 def generate(config: Generate) -> list[Path]:
@@ -77,17 +95,24 @@ def generate(config: Generate) -> list[Path]:
     prompts = [checked_prompt(prompt) for prompt in (*config.prompts, *_lines(config.file))]
     if not prompts:
         raise PromptError('no prompt; give one in quotes: kinalign generate "a person waves", or --file prompts.txt')
+    judge = _judge(config)
     model = _model(config)
     model.instructions(prompts, length_s=config.length_seconds)
+    unread = _unread(prompts) if judge is not None else {}
 
-    def make(number: int) -> list[Motion]:
-        return model(
-            prompts[number],
-            num_candidates=config.num_candidates,
-            seed=config.seed,
-            length_s=config.length_seconds,
-            sampling=config.sampling(model),
-        )
+    def make(number: int) -> list[Motion] | Selection:
+        how: dict[str, Any] = {
+            "seed": config.seed,
+            "length_s": config.length_seconds,
+            "sampling": config.sampling(model),
+        }
+        prompt = prompts[number]
+        if judge is not None and config.num_drawn is not None and prompt not in unread:
+            until_right = config.until_right is not None
+            keep = config.num_candidates
+            return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, until_right=until_right, **how)
+        motions = model(prompt, num_candidates=config.num_candidates, **how)
+        return motions if judge is None or prompt in unread else judged(prompt, motions, judge)
 
     return _make_all("generate", [("prompt", prompt, slug(prompt)) for prompt in prompts], make, config)
 
@@ -242,6 +267,29 @@ def train_language_model(config: TrainLM) -> Path:
     return folder
 
 
+def _judge(config: Generate) -> Judge | None:
+    """Who judges, if anybody; raises ConfigError before a model is loaded."""
+    if config.best_of is not None and config.until_right is not None:
+        raise ConfigError("say one of --best-of, which draws all, and --until-right, which ends with what is right")
+    if config.num_drawn is not None:
+        check_numbers(config.num_drawn, config.num_candidates)
+    if config.judge is None and config.num_drawn is None:
+        return None
+    return judge_named(config.judge or "kinematic")
+
+
+def _unread(prompts: Sequence[str]) -> set[str]:
+    """Prompts in which no event can be read, each with a warning: their motions cannot be judged."""
+    unread = set()
+    for prompt in prompts:
+        try:
+            parse(prompt)
+        except PromptError as error:
+            print(f"kinalign: warning: {error}; its motions are made without a judge", file=sys.stderr)
+            unread.add(prompt)
+    return unread
+
+
 def _model(config: Making) -> TextToMotion:
     if not config.formats:
         raise ConfigError(f"formats is empty; name one or more of {', '.join(get_args(FileFormat))} (--formats)")
@@ -285,27 +333,47 @@ def _loaded(names: Sequence[str], example: str) -> list[Motion]:
 
 
 def _make_all(
-    what: str, asked: Sequence[tuple[str, str, str]], make: Callable[[int], list[Motion]], config: Making
+    what: str, asked: Sequence[tuple[str, str, str]], make: Callable[[int], list[Motion] | Selection], config: Making
 ) -> list[Path]:
     """Make, by its place, and write motions for every (kind, text, stem), with a list of them in prompts.json."""
     written: list[Path] = []
     rows = []
+    seen: list[str] = []
     with progress(what, total=len(asked)) as advance:
         for number, (kind, text, stem) in enumerate(asked):
-            files = _write(make(number), config, stem=f"{number + 1:03d}-{stem}")
-            rows.append({kind: text, "seed": config.seed, "files": [path.name for path in files]})
+            made, stem = make(number), f"{number + 1:03d}-{stem}"
+            files = _write(made, config, stem=stem)
+            row = {kind: text, "seed": config.seed, "files": [path.name for path in files]}
+            if isinstance(made, Selection):
+                row |= made.to_json()
+                seen += _told(made, config.out / stem)
+            rows.append(row)
             written += files
             advance(note=text[:40])
     write_json(config.out / "prompts.json", {"motions": rows})
-    for path in written:
-        print(path)
+    for line in [*seen, *map(str, written)]:
+        print(line)
     return written
 
 
-def _write(motions: Sequence[Motion], config: Making, *, stem: str) -> list[Path]:
+def _told(selection: Selection, path: Path) -> list[str]:
+    """What the judge saw, in lines for the terminal."""
+    if selection.num_invalid == selection.num_drawn:
+        counts = f"none of {selection.num_drawn} drawn could be judged: nothing was chosen"
+    else:
+        counts = f"{selection.num_right} of {selection.num_drawn} drawn all right"
+        counts += f", {selection.num_invalid} could not be judged" if selection.num_invalid else ""
+        counts += "; no more may be drawn (--until-right)" if selection.is_exhausted else ""
+    lines = [selection.prompt, f"  {selection.judge}: {counts}"]
+    for name, one in zip(_names(path.name, len(selection.kept)), selection.kept):
+        lines += [f"  {line}" for line in told(path.with_name(name), one.motion.fps, one.outcome)]
+    return [*lines, ""]
+
+
+def _write(made: Sequence[Motion] | Selection, config: Making, *, stem: str) -> list[Path]:
+    motions = made.motions if isinstance(made, Selection) else made
     files = []
-    for number, motion in enumerate(motions, start=1):
-        name = f"{stem}-{number}" if len(motions) > 1 else stem
+    for name, motion in zip(_names(stem, len(motions)), motions):
         for suffix in config.formats:
             path = config.out / f"{name}.{suffix}"
             if suffix in ("mp4", "webm", "gif"):
@@ -314,9 +382,17 @@ def _write(motions: Sequence[Motion], config: Making, *, stem: str) -> list[Path
                 files.append(motion.save(path))
     if "html" in config.formats:
         page = config.out / f"{stem}.html"
-        write_player(motions, page)
+        if isinstance(made, Selection):
+            write_player(made.captioned(), page, title=made.prompt, events=made.timeline())
+        else:
+            write_player(motions, page)
         files.append(page)
     return files
+
+
+def _names(stem: str, number: int) -> list[str]:
+    """File names of the motions of one prompt, without suffix."""
+    return [stem] if number == 1 else [f"{stem}-{place}" for place in range(1, number + 1)]
 
 
 def slug(prompt: str) -> str:

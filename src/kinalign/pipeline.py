@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -138,6 +138,31 @@ class TextToMotion:
             constrained=constrained,
         )
         return [_read(one, rows) for one, rows in zip(asked, answers)]
+
+    def rounds(
+        self,
+        prompt: str,
+        *,
+        num_candidates: int,
+        seed: int = 0,
+        length_s: float | None = None,
+        sampling: Sampling | None = None,
+    ) -> Iterator[list[Motion]]:
+        """Rounds of candidates for one prompt, for as long as they are asked for; the prompt is read once.
+
+        Together they are the candidates that a call with as many and the same seed gives.
+        """
+        asked = self.ask(prompt, length_s=length_s)
+        rounds = self.lm.rounds(
+            [asked.instruction],
+            generator=torch.Generator().manual_seed(seed),
+            num_candidates=num_candidates,
+            sampling=sampling or self.default_sampling,
+            min_steps=asked.steps[0],
+            max_steps=asked.steps[1],
+        )
+        for (answers,) in rounds:
+            yield [asked.finish(self.lm.vocab.ids_to_codes(row)) for row in answers]
 
     def ask(self, prompt: str, *, length_s: float | None = None) -> Asked:
         """What a prompt asks of the language model; raises PromptError for one that says nothing or too much."""

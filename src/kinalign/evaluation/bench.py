@@ -20,9 +20,9 @@ from kinalign.errors import ConfigError, EvaluationError
 from kinalign.evaluation.captions import words
 from kinalign.evaluation.embedding import Embeddings, Encoder, Vectors
 from kinalign.evaluation.naming import Event, events_by_caption
-from kinalign.evaluation.physics import floating, foot_skating, foot_skating_ratio, jitter, penetration
 from kinalign.evaluation.report import TASKS
 from kinalign.motion.motion import Motion
+from kinalign.motion.physics import floating, foot_skating, foot_skating_ratio, jitter, penetration
 from kinalign.pipeline import MAX_FRAMES
 
 Array = NDArray[np.floating]

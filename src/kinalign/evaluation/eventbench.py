@@ -20,7 +20,6 @@ from kinalign.data.phrasings import OPPOSITE, meaning_of
 from kinalign.data.records import Clip
 from kinalign.errors import EvaluationError
 from kinalign.evaluation.detector import truth_of
-from kinalign.evaluation.physics import foot_skating, peak_jerk
 from kinalign.events.compose import Composed, Interval, Part, compose
 from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
@@ -29,6 +28,7 @@ from kinalign.judge.rubric import SUB_TASKS, Seen, SubTask, score_events, score_
 from kinalign.judge.verdict import Case, Finding
 from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import FPS, Motion
+from kinalign.motion.physics import foot_skating, peak_jerk
 
 Kind = Literal["order", "dropped", "other", "count", "side"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

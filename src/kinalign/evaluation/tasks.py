@@ -23,10 +23,10 @@ from kinalign.evaluation.captions import base_words, bert_score, bleu, cider, ro
 from kinalign.evaluation.embedding import Vectors, WordEncoder
 from kinalign.evaluation.metrics import ade, apd, diversity, fde, fid, mm_dist, multimodality, pool_hits
 from kinalign.evaluation.naming import names_right
-from kinalign.evaluation.physics import peak_jerk
 from kinalign.evaluation.report import TRUTH, Scores
 from kinalign.evaluation.store import Store
 from kinalign.motion.motion import Motion
+from kinalign.motion.physics import peak_jerk
 from kinalign.pipeline import FADE_S, Asked
 from kinalign.tokenizer.evaluate import Reconstruction, evaluate_tokenizer
 

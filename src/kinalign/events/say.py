@@ -71,6 +71,20 @@ def named(event: Event) -> str:
     return " ".join(filter(None, (event.action.removeprefix("other:"), event.direction, limb))).replace("_", " ")
 
 
+def label(event: Event) -> str:
+    """An event in a few words.
+
+    >>> label(Event("raise_knee", side="right", part="knee", count=2)), label(Event("raise", side="both", part="hand"))
+    ('raise knee right ×2', 'raise both hands')
+    """
+    part = "" if event.part in event.action.split("_") else event.part
+    if part and event.side == "both":
+        part = "feet" if part == "foot" else f"{part}s"
+    words = [event.action.removeprefix("other:"), event.side, part, event.direction]
+    count = f"×{event.count}" if isinstance(event.count, int) else event.count or ""
+    return " ".join(word.replace("_", " ") for word in [*words, count] if word)
+
+
 def wordings(program: EventProgram, number: int, seed: int = 0, *, ordered: bool = True) -> list[str]:
     """Up to `number` different texts of the program; fewer where 20 tries for each find no more."""
     texts: dict[str, None] = {}

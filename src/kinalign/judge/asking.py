@@ -44,7 +44,7 @@ def score(config: Score) -> None:
         if config.json:
             print(json.dumps(row_of(case, path, outcome)))
         else:
-            print("\n".join(_told(path, case.motion.fps, outcome)))
+            print("\n".join(told(path, case.motion.fps, outcome)))
 
 
 def row_of(case: Case, path: Path, outcome: Outcome) -> dict[str, Any]:
@@ -58,7 +58,8 @@ def row_of(case: Case, path: Path, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _told(path: Path, fps: float, outcome: Outcome) -> list[str]:
+def told(path: Path, fps: float, outcome: Outcome) -> list[str]:
+    """Lines for the terminal: the score of a motion, and what was seen of each event from when to when."""
     if isinstance(outcome, Invalid):
         return [f"{path}: invalid: {outcome.reason}"]
     lines = [f"{path}: {outcome.score} of 5 ({outcome.task}): {outcome.reason}"]

@@ -21,7 +21,8 @@ def judge_named(name: str, **settings: Any) -> Judge:
     """The judge of a name of JUDGES, or of your own as MODULE:CLASS; the settings are its keyword arguments.
 
     What follows the colon of a known name is its first argument: `judge_named("lvlm:gpt-4o", votes=3)` is
-    `LVLMJudge("gpt-4o", votes=3)`. Raises ConfigError for an unknown name and for a module that lacks the class.
+    `LVLMJudge("gpt-4o", votes=3)`. Raises ConfigError for an unknown name, for a module that lacks the class and for a
+    judge that needs more than is said.
     """
     known, colon, argument = name.partition(":")
     place = JUDGES.get(known, name if colon else "")
@@ -32,5 +33,10 @@ def judge_named(name: str, **settings: Any) -> Judge:
         make = getattr(importlib.import_module(module), maker)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"judge {name!r} cannot be loaded from {module} ({error}) (--judge)") from error
-    judge: Judge = make(*([argument] if argument and known in JUDGES else []), **settings)
+    try:
+        judge: Judge = make(*([argument] if argument and known in JUDGES else []), **settings)
+    except TypeError as error:
+        raise ConfigError(
+            f"judge {name!r} cannot be made ({error}); what it needs follows a colon: human:labels.jsonl (--judge)"
+        ) from error
     return judge

@@ -10,7 +10,7 @@ Letters: B prompts, C candidates, L tokens, D width.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -462,6 +462,37 @@ class MotionLM(nn.Module):
         """
         if not instructions:
             return []
+        rounds = self.rounds(
+            instructions,
+            generator=generator,
+            num_candidates=num_candidates,
+            sampling=sampling,
+            gives=gives,
+            min_steps=min_steps,
+            max_steps=max_steps,
+            known=known,
+            constrained=constrained,
+        )
+        return next(rounds)
+
+    @torch.no_grad()
+    def rounds(
+        self,
+        instructions: Sequence[Instruction | str],
+        *,
+        generator: torch.Generator | Sequence[torch.Generator],
+        num_candidates: int = 1,
+        sampling: Sampling = Sampling(),
+        gives: Gives = "motion",
+        min_steps: int = 1,
+        max_steps: int = 49,
+        known: Sequence[Sequence[int]] | None = None,
+        constrained: bool = True,
+    ) -> Iterator[list[list[list[int]]]]:
+        """What `generate` gives, and for as long as is asked `num_candidates` more; instructions are read once.
+
+        Chance goes on where the round before left it: two rounds of four are the candidates of one of eight.
+        """
         if num_candidates < 1:
             raise ConfigError(f"num_candidates={num_candidates} must be at least 1 (--num-candidates)")
         if not 1 <= min_steps <= max_steps:
@@ -470,6 +501,7 @@ class MotionLM(nn.Module):
         self.eval()
         guided = sampling.guidance > 1
         states, is_place = self.encode([*instructions, Instruction("")] if guided else instructions)
+        self.train(was_training)
         order = torch.arange(len(instructions)).repeat_interleave(num_candidates)  # (B C,)
         rows = len(order)
         if guided:
@@ -480,19 +512,21 @@ class MotionLM(nn.Module):
         else:
             max_tokens = self.max_text_tokens if gives == "text" else max_steps * self.vocab.codes_per_step + 2
         generators = [generator] if isinstance(generator, torch.Generator) else generator
-        chances = torch.cat([torch.rand(num_candidates, max_tokens, generator=each) for each in generators])
-        answers = self._decode(
-            states[order],
-            is_place[order],
-            chances=chances.repeat(rows // len(chances), 1),
-            sampling=sampling,
-            gives=gives,
-            steps=(min_steps, max_steps) if forced is None else (max_tokens, max_tokens),
-            forced=forced,
-            constrained=constrained,
-        )
-        self.train(was_training)
-        return [answers[start : start + num_candidates] for start in range(0, len(answers), num_candidates)]
+        while True:
+            chances = torch.cat([torch.rand(num_candidates, max_tokens, generator=each) for each in generators])
+            self.eval()
+            answers = self._decode(
+                states[order],
+                is_place[order],
+                chances=chances.repeat(rows // len(chances), 1),
+                sampling=sampling,
+                gives=gives,
+                steps=(min_steps, max_steps) if forced is None else (max_tokens, max_tokens),
+                forced=forced,
+                constrained=constrained,
+            )
+            self.train(was_training)
+            yield [answers[start : start + num_candidates] for start in range(0, len(answers), num_candidates)]
 
     def _forced(self, known: Sequence[Sequence[int]] | None, num_candidates: int) -> Tensor | None:
         """Token ids (B C, L) that answers have to hold, and -1 where they are free."""

@@ -18,12 +18,11 @@ import numpy as np
 import tyro
 
 from kinalign.errors import ConfigError, DataError
-from kinalign.events.detect import detect
-from kinalign.events.program import Event
+from kinalign.events.say import label
 from kinalign.judge.rubric import SubTask
-from kinalign.judge.verdict import Finding, Outcome, Verdict
+from kinalign.judge.timeline import shown_events
+from kinalign.judge.verdict import Outcome, Verdict
 from kinalign.motion.motion import Motion
-from kinalign.motion.skeleton import HUMANML3D
 from kinalign.preference.dataset import load_preferences
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.render.player import asset, fill_page, json_for_html, player_shell
@@ -101,7 +100,7 @@ def _side(pair: PreferencePair, candidate: Candidate) -> dict[str, Any]:
     return {
         "seed": candidate.seed,
         **_said(candidate.outcome),
-        "events": _events(candidate.outcome, candidate.motion),
+        "events": [event._asdict() for event in shown_events(candidate.outcome, candidate.motion)],
         "motion": packed(candidate.motion),
     }
 
@@ -111,49 +110,6 @@ def _said(outcome: Outcome | None) -> dict[str, Any]:
     if isinstance(outcome, Verdict):
         return {"score": outcome.score, "reason": outcome.reason, "ordered": outcome.order_is_right}
     return {"score": None, "reason": outcome.reason if outcome else "", "ordered": None}
-
-
-def _events(outcome: Outcome | None, motion: Motion) -> list[dict[str, Any]]:
-    """What the judge found of each event of the program; where it names none, all that the detector sees."""
-    if isinstance(outcome, Verdict) and outcome.findings:
-        return [_found(finding, motion.fps) for finding in outcome.findings]
-    if motion.skeleton.name != HUMANML3D.name:
-        return []
-    return [
-        {
-            "label": label(Event(seen.action, seen.side, seen.direction, seen.count, seen.part)),
-            "seen": None,
-            "start": seen.start / motion.fps,
-            "end": seen.end / motion.fps,
-            "reason": seen.reason,
-        }
-        for seen in detect(motion)
-    ]
-
-
-def _found(finding: Finding, fps: float) -> dict[str, Any]:
-    counted = "" if finding.count is None or finding.event.count is None else f"counted {finding.count}: "
-    return {
-        "label": label(finding.event),
-        "seen": finding.seen,
-        "start": None if finding.start is None else finding.start / fps,
-        "end": None if finding.end is None else finding.end / fps,
-        "reason": counted + finding.reason,
-    }
-
-
-def label(event: Event) -> str:
-    """An event in a few words.
-
-    >>> label(Event("raise_knee", side="right", part="knee", count=2)), label(Event("raise", side="both", part="hand"))
-    ('raise knee right ×2', 'raise both hands')
-    """
-    part = "" if event.part in event.action.split("_") else event.part
-    if part and event.side == "both":
-        part = "feet" if part == "foot" else f"{part}s"
-    words = [event.action.removeprefix("other:"), event.side, part, event.direction]
-    count = f"×{event.count}" if isinstance(event.count, int) else event.count or ""
-    return " ".join(word.replace("_", " ") for word in [*words, count] if word)
 
 
 def packed(motion: Motion) -> dict[str, Any]:
