@@ -194,8 +194,8 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
     for stretch in together(came):
         if stretch.side == "both" and stretch.peak < OVER_SHOULDER:
             continue  # arms that are held out in front keep the balance, as in a squat
-        height = _over(stretch.peak * s.arm_at(stretch.start))
-        reason = f"{wrists(stretch.side)} stretched out, {height} the shoulder"
+        where = _over(stretch.peak * s.arm_at(stretch.start))
+        reason = f"{wrists(stretch.side)} stretched out, {where} the shoulder"
         confidence = REACH.confidence(stretch.peak)
         yield Detection("reach", stretch.start, stretch.end, confidence, reason, stretch.side, "up", 1, part="hand")
 
