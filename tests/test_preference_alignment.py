@@ -106,9 +106,8 @@ def run_of(folder: Path) -> list[dict[str, float]]:
 def test_it_learns_which_is_better_and_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     model = model_of()
     before = sha256_of_weights([model.lm])
-    aligned = align(
-        model, pairs_of(), replace(TINY, optimization=replace(TINY.optimization, steps=40)), folder=tmp_path
-    )
+    longer = replace(TINY, optimization=replace(TINY.optimization, steps=40))
+    aligned = align(model, pairs_of(), longer, folder=tmp_path)
     assert sha256_of_weights([model.lm]) == before != sha256_of_weights([aligned.lm])
     rows = run_of(tmp_path)
     assert rows[0]["loss"] == pytest.approx(25.0, rel=1e-5)  # (1 / 2β)² where the policy is the reference
@@ -264,13 +263,17 @@ def test_labels_are_smoothed_by_degree() -> None:
 
 
 def test_an_unsure_pair_teaches_neither_side() -> None:
-    unsure = [replace(pair, degree="Negligibly better/unsure") for pair in pairs_of()]
-    config = replace(TINY, loss="sigmoid", label_smoothing="degree", lora=LoraConfig(rank=2, dropout=0.0))
-    model = model_of()
-    aligned = align(model, unsure, config)
-    weights = dict(model.lm.named_parameters())
-    moved = max(float((weight - weights[name]).abs().max()) for name, weight in aligned.lm.named_parameters())
-    assert moved < 1e-3  # at the reference the loss is at its least
+    slopes = []
+    for degree in ("Much better", "Negligibly better/unsure"):
+        config = replace(TINY, loss="sigmoid", label_smoothing="degree")
+        model, pairs = model_of(), [replace(pair, degree=degree) for pair in pairs_of()]
+        objective = Objective(model.lm, examples_of(model, pairs, config), config)
+        objective.reference = objective.ask_reference()
+        objective.terms(range(24))["loss"].backward()
+        grads = [weight.grad for weight in model.lm.t5.parameters() if weight.grad is not None]
+        slopes.append(sum(float(grad.square().sum()) for grad in grads) ** 0.5)
+    assert slopes[0] > 0.01
+    assert slopes[1] < 1e-4 * slopes[0]  # at the reference the loss is at its least, to rounding
 
 
 def test_partners_are_of_other_prompts_and_nobodys_twice() -> None:
@@ -368,26 +371,21 @@ def test_a_run_stopped_in_mid_epoch_ends_like_one_never_stopped(
 
 ALIGN = """
 import sys
-from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
 from test_preference_alignment import LONGER, STILL, align, model_of, pairs_of
-from dataclasses import replace
-config = {"longer": LONGER, "still": STILL}[sys.argv[3]]
-if len(sys.argv) > 4:
-    config = replace(config, optimization=replace(config.optimization, accumulate=int(sys.argv[4])))
-align(model_of(), pairs_of(), config, folder=sys.argv[2])
+align(model_of(), pairs_of(), {"longer": LONGER, "still": STILL}[sys.argv[3]], folder=sys.argv[2])
 """
-LONGER = replace(TINY, optimization=replace(TINY.optimization, steps=200, checkpoint_every=10))
+LONGER = replace(TINY, optimization=replace(TINY.optimization, steps=80, checkpoint_every=10))
 STILL = replace(TINY, lora=LoraConfig(rank=2, dropout=0.0))
 
 
-def started(folder: Path, name: str, *more: str, processes: int = 1) -> subprocess.Popen[bytes]:
+def started(folder: Path, name: str, *, processes: int = 1) -> subprocess.Popen[bytes]:
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     script = folder.parent / "align.py"
     script.write_text(ALIGN)
-    command = [sys.executable, *launcher, str(script), str(Path(__file__).parent), str(folder), name, *more]
+    command = [sys.executable, *launcher, str(script), str(Path(__file__).parent), str(folder), name]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
 
 
@@ -400,7 +398,7 @@ def test_a_run_ended_by_kill_9_ends_like_one_never_killed(tmp_path: Path) -> Non
         time.sleep(0.002)
     process.kill()
     assert process.wait() != 0
-    assert 13 <= log.read_text().count("\n") < 200
+    assert 13 <= log.read_text().count("\n") < 80
     align(model_of(), pairs_of(), LONGER, folder=tmp_path / "killed")
     ends_alike(tmp_path / "whole", tmp_path / "killed")
 
@@ -408,7 +406,8 @@ def test_a_run_ended_by_kill_9_ends_like_one_never_killed(tmp_path: Path) -> Non
 def test_two_processes_and_two_parts_learn_what_one_does(tmp_path: Path) -> None:
     align(model_of(), pairs_of(), STILL, folder=tmp_path / "one")
     assert started(tmp_path / "two", "still", processes=2).wait() == 0
-    assert started(tmp_path / "parts", "still", "3").wait() == 0
+    in_parts = replace(STILL, optimization=replace(STILL.optimization, accumulate=3))
+    align(model_of(), pairs_of(), in_parts, folder=tmp_path / "parts")
     expected = RunFolder(tmp_path / "one").load_checkpoint()
     assert expected is not None
     for name in ("two", "parts"):
@@ -623,9 +622,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return model_of().save_pretrained(tmp_path_factory.mktemp("models") / "tiny-base")
 
 
-OPTIONS = (
-    "--lora.rank 2 --batch-size 6 --optimization.steps 6 --optimization.learning-rate 0.02 --optimization.warmup-steps 1"
-).split()
+OPTIONS = "--lora.rank 2 --batch-size 6 --optimization.steps 6 --optimization.learning-rate 0.02".split()
 
 
 def command(data: Path, base: Path, out: Path, *more: str) -> int:
@@ -665,7 +662,11 @@ def test_a_second_round_begins_at_an_adapter_and_gives_one_for_the_same_base(
 
 
 def test_full_tuning_writes_a_model(data: Path, base: Path, tmp_path: Path) -> None:
-    assert command(data, base, tmp_path / "out", "--full", "True") == 0 or command(data, base, tmp_path, "--full") == 0
+    assert command(data, base, tmp_path / "out", "--full") == 0
+    tuned = TextToMotion.from_pretrained(tmp_path / "out" / "model")
+    assert not (tmp_path / "out" / "adapter").exists()
+    plain = TextToMotion.from_pretrained(base)
+    assert not same(tuned("a person walks", num_candidates=3), plain("a person walks", num_candidates=3))
 
 
 def test_a_parquet_that_lacks_a_column_is_refused_with_one_line(
