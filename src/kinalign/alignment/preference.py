@@ -473,6 +473,8 @@ def align(
     watcher = Watcher(aligned, run, learned, config.watch, held_out if places.held_out else None)
     optimize(run, learned, terms_of, config.optimization, look=watcher)
     watcher.restore()
+    if lm.reader is not None:
+        lm.reader.known.clear()
     if not config.full:
         adapter = Adapter.of(lm, base=model.name if model.lm.merged is None else model.lm.merged.base)
         merge_lora(lm.t5)
