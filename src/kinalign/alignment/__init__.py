@@ -1,1 +1,1 @@
-"""Learning from rewards: motions composed of real clips, preferences, a reward model, policy gradients."""
+"""Teaching a model what a judge likes: composed motions, preference losses, rewards, policy gradients, a reward model."""
