@@ -1,0 +1,228 @@
+"""What an answer is worth, by what can be checked: a judge's findings, its length, and how the body moves.
+
+The judge's part alone could be bought: with a motion that goes on until everything has happened once, or with one that
+no body could do. So seconds beyond what is asked are taken off, and so is what slides, trembles or jerks more than
+real people do. Each of these three ways to be ugly costs, at its worst, as much as all events are worth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import combinations
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinalign.errors import ConfigError, VerdictError
+from kinalign.evaluation.physics import foot_skating, jitter, peak_jerk
+from kinalign.events.program import Event, EventProgram
+from kinalign.judge.verdict import Case, Finding, Invalid, Judge, Outcome, Verdict
+from kinalign.motion.motion import Motion
+from kinalign.pipeline import TextToMotion
+from kinalign.preference.records import PreferencePrompt
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+class Band(NamedTuple):
+    """Where a motion begins to be ugly and where it is as ugly as it gets."""
+
+    usual: float
+    extreme: float
+
+
+SKATING_M_S = Band(0.33, 0.91)
+JITTER_M_S3 = Band(85.0, 337.0)
+PEAK_JERK_M_S3 = Band(1020.0, 3780.0)
+"""What three quarters and 99 in 100 of openmocap20's training clips, of at most 9.8 s, stay below."""
+
+EVENT_S, REPETITION_S, ONSET_S = 2.5, 1.0, 1.0
+"""Seconds that an event has, one of several repetitions, and getting there: what a prompt asks for without saying so."""
+EXTREME_EXCESS_S = 4.0
+"""So many seconds more than asked are as bad as it gets."""
+ORDER_SHARE = 1 / 3
+"""How much of the events' worth is their order, where one is asked for."""
+OUT_OF_ORDER = 0.5
+"""A wrong order of all events is worth at most so much of the right one."""
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """How much each term counts. Events and score are in [0, 1], all others in [-1, 0]."""
+
+    events: float = 1.0
+    """Share of what is asked for that the judge found: events, repetitions and order."""
+    score: float = 0.5
+    """The judge's score from 1 to 5: that nothing is missing is worth more than what was missing last."""
+    length: float = 0.5
+    """Seconds beyond what is asked."""
+    skating: float = 1.5
+    """Feet that slide on the floor."""
+    jitter: float = 1.5
+    """Mean jerk."""
+    peak_jerk: float = 1.5
+    """Greatest jerk: a jump from one pose to another."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"{field.name}={value} must be 0 or more (--weights.{field.name.replace('_', '-')})")
+        if not self.events and not self.score:
+            raise ConfigError("events=0 and score=0 leave nothing to learn; let one be positive (--weights.events)")
+
+    @property
+    def least(self) -> float:
+        """The lowest reward, which is that of an answer that is no motion or has no verdict."""
+        return -(self.length + self.skating + self.jitter + self.peak_jerk)
+
+    def total(self, terms: Mapping[str, Array]) -> Array:
+        """The weighted sum (N,) of terms (N,)."""
+        return sum((getattr(self, name) * values for name, values in terms.items()), start=np.zeros(()))
+
+
+class Rewarded(NamedTuple):
+    """Rewards (N,) of answers, and what they are made of."""
+
+    rewards: Array
+    facts: dict[str, float]
+    """Means over the batch, to be logged."""
+
+
+class Reward(Protocol):
+    """Whoever says what answers are worth."""
+
+    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes | None]) -> Rewarded:
+        """Rewards (N,) of answers, each to the prompt in its place; None stands for an answer that is no motion."""
+        ...
+
+
+class JudgeReward:
+    """A judge in the loop: codes become motions, the judge looks at all of them at once, physics is measured."""
+
+    def __init__(self, model: TextToMotion, judge: Judge, weights: RewardWeights) -> None:
+        self.model, self.judge, self.weights = model, judge, weights
+
+    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes | None]) -> Rewarded:
+        """See Reward. Raises VerdictError where the judge has no verdict on any motion."""
+        motions = [
+            None if codes is None else self.model.tokenizer.decode(codes, caption=prompt.prompt).on_floor()
+            for prompt, codes in zip(prompts, answers)
+        ]
+        return reward_motions(prompts, motions, self.judge, self.weights)
+
+
+def reward_motions(
+    prompts: Sequence[PreferencePrompt], motions: Sequence[Motion | None], judge: Judge, weights: RewardWeights
+) -> Rewarded:
+    """Rewards (N,) of motions; what is no motion and what the judge is silent about gets the least.
+
+    A judge that fails at random makes the rewards noisy and does not bend them: all candidates of a prompt may meet it.
+    Raises VerdictError where it has no verdict on any of them.
+    """
+    cases = {
+        place: Case(prompt.prompt, motion, prompt.program, prompt.task)
+        for place, (prompt, motion) in enumerate(zip(prompts, motions))
+        if motion is not None
+    }
+    outcomes = dict(zip(cases, judge.judge_all(list(cases.values())), strict=True)) if cases else {}
+    _require_verdicts(judge, list(outcomes.values()))
+    verdicts = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, Verdict)}
+    terms = {
+        name: np.array([row[name] for row in (_terms(cases[place], verdict) for place, verdict in verdicts.items())])
+        for name in (field.name for field in fields(weights))
+    }
+    rewards = np.full(len(motions), weights.least)
+    rewards[list(verdicts)] = weights.total(terms)
+    facts = {f"rewards/{name}": float(values.mean()) for name, values in terms.items()} if verdicts else {}
+    scores = np.array([verdict.score for verdict in verdicts.values()])
+    return Rewarded(
+        rewards,
+        facts
+        | {
+            "all_right": float((scores == 5).sum() / len(motions)),
+            "invalid": 1 - len(verdicts) / len(motions),
+            "seconds": float(np.mean([case.motion.duration_s for case in cases.values()])) if cases else 0.0,
+        },
+    )
+
+
+def _require_verdicts(judge: Judge, outcomes: Sequence[Outcome]) -> None:
+    silent = [outcome for outcome in outcomes if isinstance(outcome, Invalid)]
+    if silent and len(silent) == len(outcomes):
+        raise VerdictError(
+            f"judge {judge.name!r} has no verdict on any of {len(outcomes)} motions, for instance: {silent[0].reason}; "
+            "choose another judge (--judge) or other prompts (--task, --file)"
+        )
+
+
+def _terms(case: Case, verdict: Verdict) -> dict[str, float]:
+    motion = case.motion
+    excess_s = motion.duration_s - asked_seconds(case.program)
+    return {
+        "events": share_right(case, verdict),
+        "score": (verdict.score - 1) / 4,
+        "length": -_between(excess_s, Band(0.0, EXTREME_EXCESS_S)),
+        "skating": -_between(foot_skating(motion), SKATING_M_S),
+        "jitter": -_between(jitter(motion), JITTER_M_S3),
+        "peak_jerk": -_between(peak_jerk(motion), PEAK_JERK_M_S3),
+    }
+
+
+def _between(value: float, band: Band) -> float:
+    """How far, from 0 to 1, a value lies on the way from what is usual to what is extreme."""
+    return min(max((value - band.usual) / (band.extreme - band.usual), 0.0), 1.0)
+
+
+def asked_seconds(program: EventProgram) -> float:
+    """Seconds that a motion of these events may last before it is too long; a step lasts as long as its longest event."""
+    return ONSET_S + sum(max(map(_event_seconds, step)) for step in program.steps)
+
+
+def _event_seconds(event: Event) -> float:
+    return max(EVENT_S, REPETITION_S * event.count) if isinstance(event.count, int) else EVENT_S
+
+
+def share_right(case: Case, verdict: Verdict) -> float:
+    """How much, from 0 to 1, of what is asked for was found: finer than the score, so that a group differs in it.
+
+    An event counts 1, 0.5 in part; where a count is asked for, half of that is how near its count comes. A third is for
+    the order where one is asked for. A verdict without findings gives what its score says.
+    """
+    if not verdict.findings:
+        return (verdict.score - 1) / 4
+    events = sum(_worth(finding) for finding in verdict.findings) / len(verdict.findings)
+    if case.task != "temporal" or len(case.program.steps) < 2:
+        return events
+    return (1 - ORDER_SHARE) * events + ORDER_SHARE * _order(case.program, verdict)
+
+
+def _worth(finding: Finding) -> float:
+    seen = {"yes": 1.0, "partly": 0.5, "no": 0.0}[finding.seen]
+    asked = finding.event.count
+    if asked is None or not seen:
+        return seen
+    wanted = 2 if asked == "several" else asked
+    count = finding.count or 0
+    missed = max(wanted - count, 0) if asked == "several" else abs(count - wanted)
+    return 0.5 * seen + 0.5 * max(0.0, 1 - missed / wanted)
+
+
+def _order(program: EventProgram, verdict: Verdict) -> float:
+    """1 where all is there and in order, else half the share of pairs of events that begin one after the other."""
+    if verdict.order_is_right and all(finding.seen != "no" for finding in verdict.findings):
+        return 1.0
+    steps = [number for number, step in enumerate(program.steps) for _ in step]
+    pairs = [
+        (one, other)
+        for (step, one), (next_step, other) in combinations(zip(steps, verdict.findings), 2)
+        if step < next_step
+    ]
+    in_turn = [
+        one.start is not None and other.start is not None and one.start < other.start for one, other in pairs
+    ]
+    return OUT_OF_ORDER * sum(in_turn) / len(pairs)
