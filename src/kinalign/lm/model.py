@@ -39,6 +39,8 @@ from kinalign.run import (
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
 
+    from kinalign.lm.lora import Adapter
+
 WEIGHTS, CONFIG, T5_CONFIG, TEXT = "model.safetensors", "config.json", "t5.json", "text_tokenizer"
 READER_TEXT = "reader_tokenizer"
 
@@ -154,6 +156,8 @@ class MotionLM(nn.Module):
             raise CheckpointError(f"the reader knows {reader.config.max_tokens} places, not {max_text_tokens}")
         self.t5, self.vocab, self.text_tokenizer, self.max_text_tokens = t5, vocab, text_tokenizer, max_text_tokens
         self.reader, self.adapter, self.instruction_style = reader, adapter, instruction_style
+        self.merged: Adapter | None = None
+        """What was merged into the weights of the base, where something was."""
 
     @staticmethod
     def from_config(
