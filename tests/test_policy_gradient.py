@@ -45,14 +45,19 @@ def test_advantages_sum_to_0_in_a_group_and_are_of_the_group_alone(estimator: Es
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_candidates_that_are_all_alike_teach_nothing(estimator: Estimator) -> None:
-    assert not group_advantages(torch.full((2, 6), 0.3, dtype=torch.float64), estimator).abs().gt(1e-9).any()
+    # in float32 their mean is another number than they are
+    for reward in (0.3, -1.7, 12.345):
+        assert group_advantages(torch.full((2, 6), reward), estimator).abs().max() < 0.02
 
 
 def test_only_grpo_forgets_how_far_rewards_lie_apart() -> None:
     rewards = normal(3, 5)
     for estimator, times in (("grpo", 1.0), ("dr-grpo", 10.0), ("rloo", 10.0)):
         torch.testing.assert_close(
-            group_advantages(10 * rewards, estimator), times * group_advantages(rewards, estimator), rtol=1e-4, atol=1e-4
+            group_advantages(10 * rewards, estimator),
+            times * group_advantages(rewards, estimator),
+            rtol=1e-4,
+            atol=1e-4,
         )
 
 

@@ -56,6 +56,7 @@ COMMANDS = {
         "kinalign.preference.build:prefer_build", "Make preference pairs: prompts, motions, verdicts"
     ),
     "prefer view": Command("kinalign.preference.view:prefer_view", "Make a page to leaf through preference pairs"),
+    "align grpo": Command("kinalign.alignment.grpo:align_grpo", "Teach a model what a judge likes, by GRPO or RLOO"),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),

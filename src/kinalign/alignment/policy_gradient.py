@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 Estimator = Literal["grpo", "dr-grpo", "rloo"]
-MEAN_OVER = {"grpo": "answers", "dr-grpo": "batch", "rloo": "batch"}
+MeanOver = Literal["answers", "batch"]
+MEAN_OVER: dict[Estimator, MeanOver] = {"grpo": "answers", "dr-grpo": "batch", "rloo": "batch"}
 """Whether every answer weighs the same, or every token."""
 
-TINY = 1e-6
+TINY = 1e-4
+"""Beside a standard deviation: candidates whose rewards differ by rounding alone differ in nothing."""
 
 
 def group_advantages(rewards: Tensor, estimator: Estimator) -> Tensor:
@@ -88,10 +90,10 @@ def whitened(advantages: Tensor, is_choice: Tensor) -> Tensor:
     """Mean 0 and variance 1 over all choices; 0 elsewhere."""
     mean = mean_over(advantages, is_choice)
     variance = mean_over((advantages - mean).square(), is_choice)
-    return (advantages - mean) * torch.rsqrt(variance + TINY) * is_choice
+    return (advantages - mean) * torch.rsqrt(variance + 1e-8) * is_choice
 
 
-def mean_over(terms: Tensor, is_choice: Tensor, *, over: Literal["batch", "answers"] = "batch") -> Tensor:
+def mean_over(terms: Tensor, is_choice: Tensor, *, over: MeanOver = "batch") -> Tensor:
     """Mean () of terms (B, L) over all choices, or of the means of answers, in which a short one weighs as much."""
     if over == "batch":
         return (terms * is_choice).sum() / is_choice.sum().clamp(min=1)

@@ -41,7 +41,7 @@ PEAK_JERK_M_S3 = Band(1020.0, 3780.0)
 """What three quarters and 99 in 100 of openmocap20's training clips, of at most 9.8 s, stay below."""
 
 EVENT_S, REPETITION_S, ONSET_S = 2.5, 1.0, 1.0
-"""Seconds that an event has, one of several repetitions, and getting there: what a prompt asks for without saying so."""
+"""Seconds that an event has, one of several repetitions, and getting there: how long a motion is asked for."""
 EXTREME_EXCESS_S = 4.0
 """So many seconds more than asked are as bad as it gets."""
 ORDER_SHARE = 1 / 3
@@ -77,7 +77,7 @@ class RewardWeights:
 
     @property
     def least(self) -> float:
-        """The lowest reward, which is that of an answer that is no motion or has no verdict."""
+        """The lowest reward, which is that of an answer without a verdict."""
         return -(self.length + self.skating + self.jitter + self.peak_jerk)
 
     def total(self, terms: Mapping[str, Array]) -> Array:
@@ -96,8 +96,8 @@ class Rewarded(NamedTuple):
 class Reward(Protocol):
     """Whoever says what answers are worth."""
 
-    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes | None]) -> Rewarded:
-        """Rewards (N,) of answers, each to the prompt in its place; None stands for an answer that is no motion."""
+    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+        """Rewards (N,) of answers, each to the prompt in its place."""
         ...
 
 
@@ -107,57 +107,45 @@ class JudgeReward:
     def __init__(self, model: TextToMotion, judge: Judge, weights: RewardWeights) -> None:
         self.model, self.judge, self.weights = model, judge, weights
 
-    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes | None]) -> Rewarded:
+    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
         """See Reward. Raises VerdictError where the judge has no verdict on any motion."""
-        motions = [
-            None if codes is None else self.model.tokenizer.decode(codes, caption=prompt.prompt).on_floor()
-            for prompt, codes in zip(prompts, answers)
-        ]
+        motions = [self.model.ask(prompt.prompt).finish(codes) for prompt, codes in zip(prompts, answers)]
         return reward_motions(prompts, motions, self.judge, self.weights)
 
 
 def reward_motions(
-    prompts: Sequence[PreferencePrompt], motions: Sequence[Motion | None], judge: Judge, weights: RewardWeights
+    prompts: Sequence[PreferencePrompt], motions: Sequence[Motion], judge: Judge, weights: RewardWeights
 ) -> Rewarded:
-    """Rewards (N,) of motions; what is no motion and what the judge is silent about gets the least.
+    """Rewards (N,) of motions; one without a verdict, for instance because it lasts too short, gets the least.
 
-    A judge that fails at random makes the rewards noisy and does not bend them: all candidates of a prompt may meet it.
-    Raises VerdictError where it has no verdict on any of them.
+    Raises VerdictError where the judge has no verdict on any of them.
     """
-    cases = {
-        place: Case(prompt.prompt, motion, prompt.program, prompt.task)
-        for place, (prompt, motion) in enumerate(zip(prompts, motions))
-        if motion is not None
-    }
-    outcomes = dict(zip(cases, judge.judge_all(list(cases.values())), strict=True)) if cases else {}
-    _require_verdicts(judge, list(outcomes.values()))
-    verdicts = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, Verdict)}
-    terms = {
-        name: np.array([row[name] for row in (_terms(cases[place], verdict) for place, verdict in verdicts.items())])
-        for name in (field.name for field in fields(weights))
-    }
+    cases = [Case(one.prompt, motion, one.program, one.task) for one, motion in zip(prompts, motions, strict=True)]
+    outcomes = judge.judge_all(cases)
+    judged = [
+        (place, case, outcome)
+        for place, (case, outcome) in enumerate(zip(cases, outcomes, strict=True))
+        if isinstance(outcome, Verdict)
+    ]
+    if not judged:
+        raise VerdictError(_silent(judge, outcomes))
+    rows = [_terms(case, verdict) for _, case, verdict in judged]
+    terms = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     rewards = np.full(len(motions), weights.least)
-    rewards[list(verdicts)] = weights.total(terms)
-    facts = {f"rewards/{name}": float(values.mean()) for name, values in terms.items()} if verdicts else {}
-    scores = np.array([verdict.score for verdict in verdicts.values()])
-    return Rewarded(
-        rewards,
-        facts
-        | {
-            "all_right": float((scores == 5).sum() / len(motions)),
-            "invalid": 1 - len(verdicts) / len(motions),
-            "seconds": float(np.mean([case.motion.duration_s for case in cases.values()])) if cases else 0.0,
-        },
+    rewards[[place for place, _, _ in judged]] = weights.total(terms)
+    facts = {f"rewards/{name}": float(values.mean()) for name, values in terms.items()}
+    facts["all_right"] = sum(verdict.score == 5 for _, _, verdict in judged) / len(motions)
+    facts["invalid"] = 1 - len(judged) / len(motions)
+    facts["seconds"] = float(np.mean([motion.duration_s for motion in motions]))
+    return Rewarded(rewards, facts)
+
+
+def _silent(judge: Judge, outcomes: Sequence[Outcome]) -> str:
+    why = next((outcome.reason for outcome in outcomes if isinstance(outcome, Invalid)), "there is no motion")
+    return (
+        f"judge {judge.name!r} has no verdict on any of {len(outcomes)} motions, for instance: {why}; choose another "
+        "judge (--judge) or other prompts (--task, --file)"
     )
-
-
-def _require_verdicts(judge: Judge, outcomes: Sequence[Outcome]) -> None:
-    silent = [outcome for outcome in outcomes if isinstance(outcome, Invalid)]
-    if silent and len(silent) == len(outcomes):
-        raise VerdictError(
-            f"judge {judge.name!r} has no verdict on any of {len(outcomes)} motions, for instance: {silent[0].reason}; "
-            "choose another judge (--judge) or other prompts (--task, --file)"
-        )
 
 
 def _terms(case: Case, verdict: Verdict) -> dict[str, float]:
@@ -179,7 +167,7 @@ def _between(value: float, band: Band) -> float:
 
 
 def asked_seconds(program: EventProgram) -> float:
-    """Seconds that a motion of these events may last before it is too long; a step lasts as long as its longest event."""
+    """Seconds that a motion of these events may last before it is too long; the events of a step last together."""
     return ONSET_S + sum(max(map(_event_seconds, step)) for step in program.steps)
 
 
@@ -222,7 +210,5 @@ def _order(program: EventProgram, verdict: Verdict) -> float:
         for (step, one), (next_step, other) in combinations(zip(steps, verdict.findings), 2)
         if step < next_step
     ]
-    in_turn = [
-        one.start is not None and other.start is not None and one.start < other.start for one, other in pairs
-    ]
+    in_turn = [one.start is not None and other.start is not None and one.start < other.start for one, other in pairs]
     return OUT_OF_ORDER * sum(in_turn) / len(pairs)

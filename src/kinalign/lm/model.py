@@ -566,7 +566,12 @@ class MotionLM(nn.Module):
                 of_states = torch.cat((kept, kept + rows)) if len(states) > rows else kept
                 states, is_place = states[of_states.to(self.device)], is_place[of_states.to(self.device)]
                 cache.batch_select_indices(of_states.to(self.device))
-                token, row_of, is_open, chances = token[kept.to(self.device)], row_of[kept], is_open[kept], chances[kept]
+                token, row_of, is_open, chances = (
+                    token[kept.to(self.device)],
+                    row_of[kept],
+                    is_open[kept],
+                    chances[kept],
+                )
                 forced = forced[kept] if forced is not None else None
                 rows = len(kept)
         return answers
