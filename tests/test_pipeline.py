@@ -355,9 +355,7 @@ def test_an_adapter_of_another_base_is_refused(folder: Path, tmp_path: Path) -> 
     other = TextToMotion(lm_of(), tokenizer_of())
     other.lm.t5.shared.weight.data += 1
     adapter = adapter_of(folder, base="tiny").save_pretrained(tmp_path / "adapter")
-    with pytest.raises(
-        CheckpointError, match=r"is for a base with weights .*\(tiny\), and the model's are"
-    ):
+    with pytest.raises(CheckpointError, match=r"is for a base with weights .*\(tiny\), and the model's are"):
         TextToMotion.from_pretrained(other.save_pretrained(tmp_path / "other"), adapter=adapter)
 
 

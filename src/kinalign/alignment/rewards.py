@@ -131,7 +131,7 @@ def reward_motions(
         raise VerdictError(_silent(judge, outcomes))
     rows = [_terms(case, verdict) for _, case, verdict in judged]
     terms = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    rewards = np.full(len(motions), weights.least)
+    rewards = np.full(len(motions), weights.least, dtype=float)
     rewards[[place for place, _, _ in judged]] = weights.total(terms)
     facts = {f"rewards/{name}": float(values.mean()) for name, values in terms.items()}
     facts["all_right"] = sum(verdict.score == 5 for _, _, verdict in judged) / len(motions)
