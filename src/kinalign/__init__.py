@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kinalign.alignment.preference import PreferenceConfig, align
     from kinalign.data.dataset import load_dataset
     from kinalign.data.openmocap import load_openmocap
     from kinalign.errors import KinalignError
@@ -40,10 +41,12 @@ __all__ = [
     "LVLMJudge",
     "Motion",
     "MotionTokenizer",
+    "PreferenceConfig",
     "Skeleton",
     "TextToMotion",
     "Verdict",
     "__version__",
+    "align",
     "annotate",
     "features_to_motion",
     "load_dataset",
@@ -66,9 +69,11 @@ _HOMES = {
     "LVLMJudge": "kinalign.judge.lvlm",
     "Motion": "kinalign.motion.motion",
     "MotionTokenizer": "kinalign.tokenizer.tokenizer",
+    "PreferenceConfig": "kinalign.alignment.preference",
     "Skeleton": "kinalign.motion.skeleton",
     "TextToMotion": "kinalign.pipeline",
     "Verdict": "kinalign.judge.verdict",
+    "align": "kinalign.alignment.preference",
     "annotate": "kinalign.preference.annotate",
     "features_to_motion": "kinalign.motion.features",
     "load_dataset": "kinalign.data.dataset",

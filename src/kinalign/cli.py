@@ -56,6 +56,9 @@ COMMANDS = {
         "kinalign.preference.build:prefer_build", "Make preference pairs: prompts, motions, verdicts"
     ),
     "prefer view": Command("kinalign.preference.view:prefer_view", "Make a page to leaf through preference pairs"),
+    "align preference": Command(
+        "kinalign.alignment.preference:align_preference", "Teach a model which motions are better: IPO, DPO, SLiC, KTO"
+    ),
     "align grpo": Command("kinalign.alignment.grpo:align_grpo", "Teach a model what a judge likes, by GRPO or RLOO"),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -92,16 +92,30 @@ class Draw:
         return batch[len(batch) * self.part // self.parts : len(batch) * (self.part + 1) // self.parts]
 
 
+class Look(NamedTuple):
+    """What was found when training was looked at: numbers to log, and whether it shall end here."""
+
+    values: Mapping[str, float]
+    is_last: bool = False
+
+
 def optimize(
-    run: RunFolder, module: nn.Module, terms_of: Callable[[Draw], Mapping[str, Tensor]], settings: Optimization
+    run: RunFolder,
+    module: nn.Module,
+    terms_of: Callable[[Draw], Mapping[str, Tensor]],
+    settings: Optimization,
+    *,
+    look: Callable[[int], Look | None] | None = None,
 ) -> None:
     """Train `module` in place to the end of `settings.steps`, from where the run folder stands.
 
     `terms_of(draw)` draws a batch, takes `draw.mine` of it and returns named scalars: "loss" is the one that is
     minimised, all are logged. They are means; where parts of a batch are means over unequally much, "weight" says over
     how much. Raises KinalignError when the loss or a gradient is no longer finite; such weights reach no checkpoint.
+
+    `look(step)` is asked before the first step, as step 0, and after each one, in every process; it may only read.
     """
-    accelerator = _accelerator()
+    accelerator = accelerated()
     module.to(accelerator.device)
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=settings.betas, weight_decay=0.0)
@@ -113,12 +127,24 @@ def optimize(
         _load_optimizer(optimizer, _with_prefix(checkpoint.tensors, "optimizer."))
         generator.set_state(checkpoint.tensors["generator"])
         rng.bit_generator.state = checkpoint.state["rng"]
-
-    module.train()
     is_main = accelerator.is_main_process
+
+    def ends(step: int) -> bool:
+        """Whether a look at this step, which is logged, says that it is the last one."""
+        found = look(step) if look else None
+        if found is None:
+            return False
+        if is_main:
+            run.log(step, **found.values)
+        module.train()
+        return found.is_last
+
+    is_ended = ends(0) if checkpoint is None else checkpoint.state.get("is_ended", False)
+    last_step = first_step if is_ended else settings.steps
+    module.train()
     bar = progress(run.path.name, total=settings.steps, done=first_step) if is_main else nullcontext(_say_nothing)
     with bar as advance:
-        for done in range(first_step + 1, settings.steps + 1):
+        for done in range(first_step + 1, last_step + 1):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate_at(done - 1)
             optimizer.zero_grad(set_to_none=True)
@@ -133,16 +159,20 @@ def optimize(
             advance(note=f"loss {terms['loss']:.3f}")
             if is_main and (done % settings.log_every == 0 or done == settings.steps):
                 run.log(done, **terms)
-            if is_main and (done % settings.checkpoint_every == 0 or done == settings.steps):
+            is_ended = ends(done)
+            if is_main and (done % settings.checkpoint_every == 0 or done == settings.steps or is_ended):
                 tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
                 tensors |= _optimizer_tensors(optimizer)
                 tensors["generator"] = generator.get_state()
-                run.save_checkpoint(done, tensors, {"rng": rng.bit_generator.state})
+                run.save_checkpoint(done, tensors, {"rng": rng.bit_generator.state, "is_ended": is_ended})
+            if is_ended:
+                break
     accelerator.wait_for_everyone()
     module.eval()
 
 
-def _accelerator() -> Accelerator:
+def accelerated() -> Accelerator:
+    """This process among all, and its device."""
     from accelerate import Accelerator
 
     has_gpu = torch.cuda.is_available()
@@ -172,10 +202,6 @@ def _backward(
 ) -> dict[str, float]:
     """Gradients of the whole batch, into `trained`, and its terms: weighted means over all parts of all processes."""
     accumulate, device = settings.accumulate, accelerator.device
-    # not accelerate's own, which is set once in a process, while stages may differ
-    is_half = settings.precision == "bfloat16" or (
-        settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    )
     parts = accelerator.num_processes * accumulate
     before = deepcopy(draw.rng.bit_generator.state), draw.generator.get_state()
     sums: dict[str, Tensor] = {}
@@ -184,7 +210,7 @@ def _backward(
         draw.generator.set_state(before[1])
         part = accelerator.process_index * accumulate + turn
         mine = Draw(draw.rng, draw.generator, draw.step, part, parts, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+        with autocast(settings.precision, device):
             terms = dict(terms_of(mine))
         weight = terms.pop("weight", torch.ones(())).to(device)
         (terms["loss"] * weight).backward()
@@ -198,6 +224,14 @@ def _backward(
         if parameter.grad is not None:
             parameter.grad /= found["weight"]
     return {name: value / found["weight"] for name, value in found.items() if name != "weight"}
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """In which matrix products are of this precision. Not accelerate's, which is set once while stages may differ."""
+    is_half = precision == "bfloat16" or (
+        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_half)
 
 
 def _sum_gradients(accelerator: Accelerator, trained: Sequence[nn.Parameter]) -> None:

@@ -1,1 +1,1 @@
-"""Teaching a model what a judge likes: rewards, group-relative policy gradients, PPO, a reward model."""
+"""Teaching a model what a judge likes: preference losses, rewards, group-relative policy gradients, PPO."""

@@ -47,9 +47,7 @@ class Learning:
     out: Path = Path("aligned")
     """Folder of the run, with the adapter in the end; a run that was stopped goes on there."""
     model: Path | None = None
-    """Model folder; the shipped model where it is left out."""
-    adapter: Path | None = None
-    """An adapter to begin with; the reference has it too."""
+    """Model or adapter folder, which is also the reference; the shipped model where it is left out."""
     judge: str = "kinematic"
     """Who rewards: kinematic, embedding, lvlm:MODEL, lvlm:FILE.json with its settings, or your own as MODULE:CLASS."""
     weights: RewardWeights = field(default_factory=RewardWeights)
@@ -141,6 +139,8 @@ class Rollouts:
         self.config, self.accumulate = config, config.optimization.accumulate
         self.asked = [model.ask(prompt.prompt) for prompt in prompts]
         self.steps = self.asked[0].steps
+        if self.lm.reader is not None:
+            self.lm.reader.remember(*self.lm.tokenize([one.instruction.text for one in self.asked]))
         self._batch: Batch | None = None
         self._drawn_at = perf_counter()
 
@@ -241,7 +241,7 @@ def learned(*modules: nn.Module) -> nn.ParameterDict:
 
 def policy_of(config: Learning) -> TextToMotion:
     """The model of a command with new matrices beside its own, which are all that learns."""
-    model = TextToMotion.from_pretrained(config.model or shipped_model(), adapter=config.adapter)
+    model = TextToMotion.from_pretrained(config.model or shipped_model())
     prepare(model.lm, config)
     return model
 
@@ -272,7 +272,7 @@ def judge_reward(config: Learning, model: TextToMotion) -> JudgeReward:
 def settings_of(config: Learning, model: TextToMotion) -> dict[str, Any]:
     """All that a run depends on, as config.json keeps it: not where it is made."""
     settings = config_to_json(config)
-    for name in ("out", "adapter", "threads"):
+    for name in ("out", "threads"):
         settings.pop(name)
     settings["model"] = weights_of(model)
     settings["file"] = sha256_of_file(config.file) if config.file else None
@@ -281,5 +281,5 @@ def settings_of(config: Learning, model: TextToMotion) -> dict[str, Any]:
 
 def save_adapter(model: TextToMotion, config: Learning) -> Path:
     """Write what was learned; returns the folder."""
-    base = (config.model or shipped_model()).resolve().name
+    base = model.name if model.lm.merged is None else model.lm.merged.base
     return Adapter.of(model.lm, base=base).save_pretrained(config.out / ADAPTER)

@@ -342,6 +342,10 @@ class MotionLM(nn.Module):
         Among the tokens that `loss` chooses from, at temperature 1 and without guidance; 0 where there is no token.
         """
         labels, hidden = self._answered(instructions, answers)
+        return self._token_logps(labels, hidden), labels >= 0
+
+    def _token_logps(self, labels: Tensor, hidden: Tensor) -> Tensor:
+        """Log-probabilities (B, L) of labels, 0 where there is none, given what the decoder makes before each."""
         (words, codes), first = self._head(), self.vocab.num_text
         is_motion, is_free = self._chosen_among(labels)
         logps = torch.zeros_like(labels, dtype=torch.float32)
@@ -351,7 +355,54 @@ class MotionLM(nn.Module):
                 logps = logps.masked_scatter(
                     chosen, -F.cross_entropy(logits, labels[chosen] - offset, reduction="none")
                 )
-        return logps, labels >= 0
+        return logps
+
+    def choices(
+        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]], *, steps: tuple[int, int]
+    ) -> Choices:
+        """What the policy that drew `answers`, constrained to motions of so many steps, says of each of their tokens.
+
+        Where `token_logps` chooses among all motion tokens, here it is among those that `generate` could draw, at
+        temperature 1 and without guidance: these are the log-probabilities that the answers were drawn with.
+        """
+        labels, hidden = self._answered(instructions, answers)
+        head = torch.cat(self._head())
+        logps, entropy = (torch.zeros_like(labels, dtype=torch.float32) for _ in range(2))
+        is_choice = torch.zeros_like(labels, dtype=torch.bool)
+        places_of: dict[tuple[int, ...], list[int]] = {}
+        for place in range(labels.shape[1]):
+            places_of.setdefault(tuple(self._allowed(place, steps).tolist()), []).append(place)
+        for allowed, places in places_of.items():
+            if len(allowed) == 1:  # nothing to choose
+                continue
+            is_label = (labels >= 0) & torch.isin(
+                torch.arange(labels.shape[1], device=self.device), torch.tensor(places, device=self.device)
+            )
+            rows = torch.tensor(allowed, device=self.device)
+            chosen = torch.searchsorted(rows, labels[is_label])
+            said = self._logits(hidden[is_label], head[rows]).float().log_softmax(-1)
+            logps = logps.masked_scatter(is_label, said.gather(-1, chosen[:, None])[:, 0])
+            with torch.no_grad():
+                entropy = entropy.masked_scatter(is_label, -(said.exp() * said).sum(-1))
+            is_choice |= is_label
+        return Choices(logps, entropy, is_choice, hidden)
+
+    def answer_logps(
+        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]], *, rows: int = 16
+    ) -> Tensor:
+        """Log-probability (B,) of whole answers: the sum of `token_logps` over their tokens.
+
+        Computed for `rows` answers of about one length at a time, so that little of what is computed is padding.
+        """
+        states, is_place = self.encode(instructions)
+        by_length = sorted(range(len(answers)), key=lambda row: len(answers[row]))
+        sums = []
+        for start in range(0, len(answers), rows):
+            chosen = by_length[start : start + rows]
+            told = states[chosen], is_place[chosen]
+            sums.append(self._token_logps(*self._answered(told, [answers[row] for row in chosen])).sum(1))
+        place_of = {row: place for place, row in enumerate(by_length)}
+        return torch.cat(sums)[[place_of[row] for row in range(len(answers))]]
 
     def choices(
         self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]], *, steps: tuple[int, int]
@@ -384,9 +435,12 @@ class MotionLM(nn.Module):
         return Choices(logps, entropy, is_choice, hidden)
 
     def _answered(
-        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]
+        self, told: Sequence[Instruction | str] | tuple[Tensor, Tensor], answers: Sequence[Sequence[int]]
     ) -> tuple[Tensor, Tensor]:
-        """Answers as labels (B, L), -100 after their ends, and what the decoder makes (B, L, D) before each of them."""
+        """Answers as labels (B, L), -100 after their ends, and what the decoder makes (B, L, D) before each of them.
+
+        `told` is instructions, or what `encode` made of them.
+        """
         labels = torch.full((len(answers), max(map(len, answers))), -100)
         for row, answer in zip(labels, answers):
             row[: len(answer)] = torch.as_tensor(answer)
@@ -394,7 +448,7 @@ class MotionLM(nn.Module):
         # T5 starts decoding from pad, so the first label is a real token
         before = labels.roll(1, dims=1).clamp(min=0)
         before[:, 0] = self.t5.config.decoder_start_token_id
-        states, is_place = self.encode(instructions)
+        states, is_place = told if isinstance(told, tuple) else self.encode(told)
         hidden = self.t5.decoder(
             inputs_embeds=self.embed(before),
             encoder_hidden_states=states,

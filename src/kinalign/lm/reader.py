@@ -49,16 +49,34 @@ class Reader(nn.Module):
         self.bert = BertModel(bert, add_pooling_layer=False)
         self.bert.embeddings.word_embeddings.requires_grad_(False)
         self.narrow = nn.Linear(config.width, width)
+        self.known: dict[tuple[int, ...], Tensor] = {}
+        """What BERT makes (L, D) of texts that it shall remember, by their tokens."""
 
     def forward(self, token_ids: Tensor, is_token: Tensor) -> Tensor:
         return self.narrow(self.read(token_ids, is_token))
 
     def read(self, token_ids: Tensor, is_token: Tensor) -> Tensor:
-        """The same at BERT's own width, without a graph where BERT is frozen."""
+        """The same at BERT's own width, without a graph where BERT is frozen, and from memory where all are known."""
+        if self.known:
+            found = [self.known.get(text) for text in _texts(token_ids, is_token)]
+            known = [vectors for vectors in found if vectors is not None]
+            if len(known) == len(found):
+                return nn.utils.rnn.pad_sequence(known, batch_first=True)
         learns = any(weight.requires_grad for weight in self.bert.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
             return self.bert(input_ids=token_ids, attention_mask=is_token).last_hidden_state
 
+    @torch.no_grad()
+    def remember(self, token_ids: Tensor, is_token: Tensor) -> None:
+        """Read texts now, and never again: only for as long as BERT's weights stay as they are."""
+        read = self.bert(input_ids=token_ids, attention_mask=is_token).last_hidden_state
+        self.known |= {text: row[: len(text)] for text, row in zip(_texts(token_ids, is_token), read)}
+
     def freeze(self) -> None:
         """Keep what was read before; only `narrow` learns on."""
         self.bert.requires_grad_(False)
+
+
+def _texts(token_ids: Tensor, is_token: Tensor) -> list[tuple[int, ...]]:
+    """Rows of tokens without their padding."""
+    return [tuple(row[:length]) for row, length in zip(token_ids.tolist(), is_token.sum(1).tolist())]
