@@ -272,7 +272,7 @@ def test_the_command_leaves_an_adapter_that_changes_the_model(folder: Path, tmp_
     adapter = align_grpo(settings(folder, tmp_path / "run"))
     assert adapter == tmp_path / "run" / "adapter"
     told = capsys.readouterr().out
-    assert "rewards/mean" in told and "MB at most" in told
+    assert "rewards/mean" in told and "memory_mb" in told
     aligned, base = TextToMotion.from_pretrained(folder, adapter=adapter), TextToMotion.from_pretrained(folder)
     assert not torch.equal(
         *(next(w for n, w in m.lm.t5.named_parameters() if n.endswith("q.weight")) for m in (aligned, base))

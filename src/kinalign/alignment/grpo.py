@@ -24,6 +24,7 @@ from kinalign.alignment.policy_gradient import (
     kl_k3,
     mean_over,
 )
+from kinalign.alignment.preference import facts
 from kinalign.alignment.rewards import Reward
 from kinalign.alignment.rollouts import (
     Learning,
@@ -35,6 +36,7 @@ from kinalign.alignment.rollouts import (
     save_adapter,
     settings_of,
 )
+from kinalign.alignment.watch import Watcher
 from kinalign.errors import ConfigError
 from kinalign.pipeline import TextToMotion
 from kinalign.preference.records import PreferencePrompt
@@ -70,11 +72,7 @@ def align_grpo(config: AlignGRPO) -> Path:
         run = RunFolder.open(config.out, settings_of(config, model))
         train_grpo(model, prompts, reward, config, run=run)
         folder = save_adapter(model, config)
-    rows = run.metrics()
-    for name in ("rewards/mean", "all_right"):
-        first, last = ([row[name] for row in part] for part in (rows[: len(rows) // 4 + 1], rows[-len(rows) // 4 :]))
-        print(f"{name}: {sum(first) / len(first):.3f} in the first quarter, {sum(last) / len(last):.3f} in the last")
-    print(f"memory: {max(row['memory_mb'] for row in rows):.0f} MB at most")
+    print(facts(run.metrics()))
     print(folder)
     return folder
 
@@ -107,4 +105,7 @@ def train_grpo(
         }
         return terms | {name: torch.tensor(value) for name, value in batch.facts.items()}
 
-    optimize(run, learned(model.lm), terms_of, config.optimization)
+    policy = learned(model.lm)
+    watcher = Watcher(model, run, policy, config.watch, None)
+    optimize(run, policy, terms_of, config.optimization, look=watcher)
+    watcher.restore()

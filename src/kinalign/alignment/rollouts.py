@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from kinalign.alignment.rewards import JudgeReward, Reward, RewardWeights
+from kinalign.alignment.watch import Watch
 from kinalign.errors import ConfigError, KinalignError
 from kinalign.judge.named import judge_named
 from kinalign.judge.rubric import SUB_TASKS, SubTask
@@ -69,6 +70,8 @@ class Learning:
     clip: float = 0.2
     """How far the probability of a token may move from what it was drawn with, as a share, before nothing pushes it."""
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(dropout=0.0))
+    """Which matrices are learned beside the T5's own."""
+    watch: Watch = field(default_factory=Watch)
     optimization: Optimization = field(
         default_factory=lambda: Optimization(
             steps=300, learning_rate=3e-4, warmup_steps=10, accumulate=4, log_every=2, checkpoint_every=20

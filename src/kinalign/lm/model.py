@@ -404,36 +404,6 @@ class MotionLM(nn.Module):
         place_of = {row: place for place, row in enumerate(by_length)}
         return torch.cat(sums)[[place_of[row] for row in range(len(answers))]]
 
-    def choices(
-        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]], *, steps: tuple[int, int]
-    ) -> Choices:
-        """What the policy that drew `answers`, constrained to motions of so many steps, says of each of their tokens.
-
-        Where `token_logps` chooses among all motion tokens, here it is among those that `generate` could draw, at
-        temperature 1 and without guidance: these are the log-probabilities that the answers were drawn with.
-        """
-        labels, hidden = self._answered(instructions, answers)
-        head = torch.cat(self._head())
-        logps, entropy = (torch.zeros_like(labels, dtype=torch.float32) for _ in range(2))
-        is_choice = torch.zeros_like(labels, dtype=torch.bool)
-        places_of: dict[tuple[int, ...], list[int]] = {}
-        for place in range(labels.shape[1]):
-            places_of.setdefault(tuple(self._allowed(place, steps).tolist()), []).append(place)
-        for allowed, places in places_of.items():
-            if len(allowed) == 1:  # nothing to choose
-                continue
-            is_label = (labels >= 0) & torch.isin(
-                torch.arange(labels.shape[1], device=self.device), torch.tensor(places, device=self.device)
-            )
-            rows = torch.tensor(allowed, device=self.device)
-            chosen = torch.searchsorted(rows, labels[is_label])
-            said = self._logits(hidden[is_label], head[rows]).float().log_softmax(-1)
-            logps = logps.masked_scatter(is_label, said.gather(-1, chosen[:, None])[:, 0])
-            with torch.no_grad():
-                entropy = entropy.masked_scatter(is_label, -(said.exp() * said).sum(-1))
-            is_choice |= is_label
-        return Choices(logps, entropy, is_choice, hidden)
-
     def _answered(
         self, told: Sequence[Instruction | str] | tuple[Tensor, Tensor], answers: Sequence[Sequence[int]]
     ) -> tuple[Tensor, Tensor]:
@@ -456,6 +426,10 @@ class MotionLM(nn.Module):
             use_cache=False,
         ).last_hidden_state
         return labels, hidden
+
+    def states(self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]) -> Tensor:
+        """What the decoder makes (B, L, D) before each token of answers, rows of token ids."""
+        return self._answered(instructions, answers)[1]
 
     def _chosen_among(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Which labels (B, L) are chosen among motion ids, and which among all tokens."""
