@@ -18,7 +18,9 @@ from kinalign.alignment.reward_model import RewardModel
 from kinalign.alignment.rewards import Codes, Rewarded
 from kinalign.alignment.rollouts import prepare
 from kinalign.errors import CheckpointError, ConfigError
+from kinalign.events.parse import parse
 from kinalign.pipeline import TextToMotion
+from kinalign.preference.records import PreferencePrompt
 from kinalign.run import RunFolder
 from kinalign.training import Optimization
 
@@ -96,18 +98,23 @@ def test_the_weight_of_the_distance_falls_below_its_target_and_is_kept_by_checkp
 
 
 def test_values_come_to_expect_what_is_rewarded(tmp_path: Path) -> None:
-    class ByFirst(ShareOf):
-        """What follows the first code changes nothing: from there on the reward is certain."""
+    class LikesJumps(ShareOf):
+        """Whatever is answered, one of two prompts is worth more: only a value can learn that."""
 
-        def __call__(self, prompts: Sequence[Any], answers: Sequence[Codes]) -> Rewarded:
-            return Rewarded(np.array([float(codes[0] < 8) for codes in answers]), {})
+        def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+            return Rewarded(np.array([float("jumps" in prompt.prompt) for prompt in prompts]), {})
 
-    optimization = Optimization(steps=40, learning_rate=1e-2, warmup_steps=1, log_every=1, checkpoint_every=40)
-    config = replace(TINY, kl_weight=0.0, optimization=optimization)
-    run = RunFolder.open(tmp_path, {})
-    train_ppo(model_of(config), prompts_of(), ByFirst(), config, run=run, critic=critic_of())
-    losses = [row["losses/value"] for row in run.metrics()]
-    assert np.mean(losses[-6:]) < 0.7 * np.mean(losses[:4])
+    texts = ("a person walks", "a person jumps")
+    prompts = [PreferencePrompt(text, text, "integrity", parse(text)) for text in texts]
+    optimization = Optimization(steps=32, learning_rate=1e-2, warmup_steps=1, log_every=1, checkpoint_every=32)
+    config = replace(TINY, kl_weight=0.0, value_weight=1.0, batch=2, candidates=8, epochs=4, optimization=optimization)
+    model, critic = model_of(config), critic_of()
+    train_ppo(model, prompts, LikesJumps(), config, run=RunFolder.open(tmp_path, {}), critic=critic)
+    answer = model.lm.vocab.codes_to_ids([1, 17] * 10).tolist()
+    with torch.no_grad():
+        walks, jumps = critic.values(model.instructions(texts), [answer, answer])[:, -5:].mean(1).tolist()
+    # in deviations the rewards are -1 and 1
+    assert walks < -0.5 and jumps > 0.5
 
 
 class Killed(Exception):
