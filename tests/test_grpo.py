@@ -18,11 +18,11 @@ from test_pipeline import lm_of, tokenizer_of
 
 from kinalign.alignment.grpo import AlignGRPO, align_grpo, train_grpo
 from kinalign.alignment.rewards import Codes, Rewarded
-from kinalign.alignment.rollouts import AS_IT_IS, Rollouts, prepare
+from kinalign.alignment.rollouts import AS_IT_IS, Rollouts
 from kinalign.cli import main
 from kinalign.errors import ConfigError, KinalignError, VerdictError
 from kinalign.judge.verdict import Case, Invalid, Outcome, Verdict
-from kinalign.lm.lora import LoraConfig, lora_folded, lora_layers
+from kinalign.lm.lora import LoraConfig, add_lora, lora_folded, lora_layers
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import TextToMotion
 from kinalign.preference.prompts import grammar_prompts
@@ -49,10 +49,9 @@ def prompts_of(number: int = 6) -> list[PreferencePrompt]:
     return grammar_prompts(("frequency",), number)
 
 
-def model_of(config: AlignGRPO = TINY) -> TextToMotion:
+def model_of() -> TextToMotion:
     model = TextToMotion(lm_of(), tokenizer_of())
-    model.lm.max_text_tokens = 200
-    prepare(model.lm.eval(), config)
+    model.lm.eval().max_text_tokens = 200
     return model
 
 
@@ -80,7 +79,7 @@ def test_the_reward_rises(estimator: Any, tmp_path: Path) -> None:
     optimization = Optimization(steps=30, learning_rate=3e-2, warmup_steps=1, log_every=1, checkpoint_every=30)
     config = replace(TINY, estimator=estimator, candidates=8, epochs=3, beta=0.0, optimization=optimization)
     run = RunFolder.open(tmp_path, {})
-    train_grpo(model_of(config), prompts_of(), ShareOf(), config, run=run)
+    train_grpo(model_of(), prompts_of(), ShareOf(), config, run=run)
     rewards = [row["rewards/mean"] for row in run.metrics()]
     # chance is a half, all is one
     assert rewards[0] < 0.6
@@ -93,7 +92,7 @@ def test_a_high_beta_keeps_the_policy_where_it_was(tmp_path: Path) -> None:
         optimization = replace(TINY.optimization, steps=12)
         config = replace(TINY, beta=beta, optimization=optimization)
         run = RunFolder.open(tmp_path / str(beta), {})
-        train_grpo(model_of(config), prompts_of(), ShareOf(), config, run=run)
+        train_grpo(model_of(), prompts_of(), ShareOf(), config, run=run)
         distances.append(np.mean([row["policy/kl"] for row in run.metrics()[-6:]]))
     assert 0 <= distances[1] < 0.2 * distances[0]
 
@@ -125,6 +124,8 @@ def test_an_end_that_had_to_come_and_a_start_are_no_choices() -> None:
 
 def test_folded_matrices_answer_the_same_and_leave_no_trace() -> None:
     model = model_of()
+    model.lm.requires_grad_(False)
+    add_lora(model.lm.t5, LORA)
     for layer in lora_layers(model.lm.t5).values():
         torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.3)
     before = {name: weight.clone() for name, weight in model.lm.state_dict().items()}

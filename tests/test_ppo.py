@@ -16,7 +16,6 @@ from test_pipeline import lm_of, tokenizer_of
 from kinalign.alignment.ppo import AlignPPO, Learner, align_ppo, token_rewards, train_ppo
 from kinalign.alignment.reward_model import RewardModel
 from kinalign.alignment.rewards import Codes, Rewarded
-from kinalign.alignment.rollouts import prepare
 from kinalign.errors import CheckpointError, ConfigError
 from kinalign.events.parse import parse
 from kinalign.pipeline import TextToMotion
@@ -38,10 +37,9 @@ TINY = AlignPPO(
 )
 
 
-def model_of(config: AlignPPO = TINY) -> TextToMotion:
+def model_of() -> TextToMotion:
     model = TextToMotion(lm_of(), tokenizer_of())
-    model.lm.max_text_tokens = 200
-    prepare(model.lm.eval(), config)
+    model.lm.eval().max_text_tokens = 200
     return model
 
 
@@ -58,7 +56,7 @@ def test_the_reward_rises(critic: Any, tmp_path: Path) -> None:
     config = replace(TINY, batch=4, candidates=8, epochs=3, kl_weight=0.0, optimization=optimization)
     run = RunFolder.open(tmp_path, {})
     own = critic_of() if critic == "separate" else None
-    train_ppo(model_of(config), prompts_of(), ShareOf(), config, run=run, critic=own)
+    train_ppo(model_of(), prompts_of(), ShareOf(), config, run=run, critic=own)
     rewards = [row["rewards/mean"] for row in run.metrics()]
     assert rewards[0] < 0.65
     assert np.mean(rewards[-6:]) > 0.75
@@ -108,7 +106,7 @@ def test_values_come_to_expect_what_is_rewarded(tmp_path: Path) -> None:
     prompts = [PreferencePrompt(text, text, "integrity", parse(text)) for text in texts]
     optimization = Optimization(steps=32, learning_rate=1e-2, warmup_steps=1, log_every=1, checkpoint_every=32)
     config = replace(TINY, kl_weight=0.0, value_weight=1.0, batch=2, candidates=8, epochs=4, optimization=optimization)
-    model, critic = model_of(config), critic_of()
+    model, critic = model_of(), critic_of()
     train_ppo(model, prompts, LikesJumps(), config, run=RunFolder.open(tmp_path, {}), critic=critic)
     answer = model.lm.vocab.codes_to_ids([1, 17] * 10).tolist()
     with torch.no_grad():

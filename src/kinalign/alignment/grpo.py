@@ -31,14 +31,13 @@ from kinalign.alignment.rollouts import (
     Rollouts,
     judge_reward,
     learned,
-    policy_of,
     prompts_of,
     save_adapter,
     settings_of,
 )
 from kinalign.alignment.watch import Watcher
 from kinalign.errors import ConfigError
-from kinalign.pipeline import TextToMotion
+from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.preference.records import PreferencePrompt
 from kinalign.run import RunFolder, locked
 from kinalign.training import Draw, optimize
@@ -66,7 +65,7 @@ class AlignGRPO(Learning):
 def align_grpo(config: AlignGRPO) -> Path:
     """Teach a model what a judge likes, by GRPO or RLOO; prints what was learned and where it is."""
     torch.set_num_threads(config.threads)
-    model = policy_of(config)
+    model = TextToMotion.from_pretrained(config.model or shipped_model())
     prompts, reward = prompts_of(config), judge_reward(config, model)
     with locked(config.out):
         run = RunFolder.open(config.out, settings_of(config, model))
@@ -80,7 +79,7 @@ def align_grpo(config: AlignGRPO) -> Path:
 def train_grpo(
     model: TextToMotion, prompts: Sequence[PreferencePrompt], reward: Reward, config: AlignGRPO, *, run: RunFolder
 ) -> None:
-    """Train the matrices that learn in place, from where the run folder stands."""
+    """Put matrices beside the model's own and train them, from where the run folder stands."""
     rollouts = Rollouts(model, prompts, reward, config)
 
     def terms_of(draw: Draw) -> Mapping[str, Tensor]:

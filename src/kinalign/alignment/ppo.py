@@ -37,7 +37,6 @@ from kinalign.alignment.rollouts import (
     Rollouts,
     judge_reward,
     learned,
-    policy_of,
     prompts_of,
     save_adapter,
     settings_of,
@@ -45,7 +44,7 @@ from kinalign.alignment.rollouts import (
 from kinalign.alignment.watch import Watcher
 from kinalign.errors import ConfigError
 from kinalign.lm.model import Choices
-from kinalign.pipeline import TextToMotion
+from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.preference.records import PreferencePrompt
 from kinalign.run import RunFolder, locked, sha256_of_weights
 from kinalign.training import Draw, accelerated, optimize
@@ -135,7 +134,7 @@ class Estimates(NamedTuple):
 def align_ppo(config: AlignPPO) -> Path:
     """Teach a model what a judge or a reward model likes, by PPO; prints what was learned and where it is."""
     torch.set_num_threads(config.threads)
-    model = policy_of(config)
+    model = TextToMotion.from_pretrained(config.model or shipped_model())
     prompts = prompts_of(config)
     settings = settings_of(config, model)
     reward_model = RewardModel.from_pretrained(config.reward) if config.reward else None
@@ -161,8 +160,10 @@ def train_ppo(
     run: RunFolder,
     critic: RewardModel | None = None,
 ) -> None:
-    """Train the matrices that learn in place, from where the run folder stands; a `critic` learns beside them."""
+    """Put matrices beside the model's own and train them, from where the run folder stands; a `critic` learns too."""
     rollouts = Rollouts(model, prompts, reward, config)
+    if critic is not None:
+        critic.to(accelerated().device)
     if critic is not None and critic.lm.reader is not None:
         critic.lm.reader.freeze()
         critic.lm.reader.remember(*critic.lm.tokenize([one.instruction.text for one in rollouts.asked]))

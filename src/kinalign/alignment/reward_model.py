@@ -49,7 +49,7 @@ from kinalign.run import (
     write_json,
     write_tensors,
 )
-from kinalign.training import Draw, Optimization, optimize
+from kinalign.training import Draw, Optimization, accelerated, optimize
 
 CONFIG, HEAD, LM = "config.json", "head.safetensors", "lm"
 REPORT = "report.json"
@@ -117,7 +117,7 @@ class ModelReward:
                 f"the reward model reads {reward_model.lm.vocab} and the model says {model.lm.vocab}: they are of "
                 "different tokenizers (--reward)"
             )
-        self.model, self.reward_model = model, reward_model
+        self.model, self.reward_model = model, reward_model.to(accelerated().device).eval()
 
     def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
         """See Reward."""
@@ -207,7 +207,7 @@ def train_reward_model(
     for name in ("out", "data", "threads"):
         del settings[name]
     run = RunFolder.open(config.out, settings)
-    lm = deepcopy(model.lm).eval().requires_grad_(True)
+    lm = deepcopy(model.lm).to(accelerated().device).requires_grad_(True)
     if lm.reader is not None:
         lm.reader.freeze()
         lm.reader.remember(*lm.tokenize(sorted({example.instruction.text for example in examples})))

@@ -7,7 +7,6 @@ Processes of torchrun draw the answers of different prompts, the same ones as a 
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,12 +27,12 @@ from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.lm.instructions import Instruction
 from kinalign.lm.lora import Adapter, LoraConfig, add_lora, lora_folded, lora_off
 from kinalign.lm.model import Choices, MotionLM, Sampling
-from kinalign.pipeline import TextToMotion, shipped_model
+from kinalign.pipeline import TextToMotion
 from kinalign.preference.annotate import weights_of
 from kinalign.preference.prompts import grammar_prompts, read_prompts
 from kinalign.preference.records import PreferencePrompt
 from kinalign.run import config_to_json, sha256_of_file
-from kinalign.training import Draw, Optimization
+from kinalign.training import Draw, Optimization, accelerated
 
 AS_IT_IS = Sampling(temperature=1.0, top_p=1.0, guidance=1.0)
 """The policy's own distribution, which `MotionLM.choices` gives the log-probabilities of."""
@@ -129,7 +128,10 @@ class Batch:
 
 
 class Rollouts:
-    """A policy, its prompts and who rewards it: the batch of a step, the same in all its epochs and parts."""
+    """A policy, its prompts and who rewards it: the batch of a step, the same in all its epochs and parts.
+
+    The model gets new matrices beside its own, which are all that learns.
+    """
 
     def __init__(
         self, model: TextToMotion, prompts: Sequence[PreferencePrompt], reward: Reward, config: Learning
@@ -138,10 +140,13 @@ class Rollouts:
             raise ConfigError(
                 f"{len(prompts)} prompts are fewer than the {config.batch} of a batch (--prompts, --file, --batch)"
             )
-        self.model, self.lm, self.prompts, self.reward = model, model.lm.eval(), prompts, reward
+        self.model, self.lm, self.prompts, self.reward = model, model.lm, prompts, reward
         self.config, self.accumulate = config, config.optimization.accumulate
         self.asked = [model.ask(prompt.prompt) for prompt in prompts]
         self.steps = self.asked[0].steps
+        self.lm.to(accelerated().device).eval().requires_grad_(False)
+        torch.manual_seed(config.optimization.seed)
+        add_lora(self.lm.t5, config.lora)
         if self.lm.reader is not None:
             self.lm.reader.remember(*self.lm.tokenize([one.instruction.text for one in self.asked]))
         self._batch: Batch | None = None
@@ -180,7 +185,6 @@ class Rollouts:
         chosen, seeds = chosen[mine], seeds[mine]
         if not chosen:
             raise ConfigError(f"{self.config.batch} prompts leave one of {processes} processes without any (--batch)")
-        self.lm.to(draw.device)
         begun = perf_counter()
         with lora_folded(self.lm.t5):
             answers = self.model.answers(
@@ -217,43 +221,31 @@ class Rollouts:
             "time/reward_s": perf_counter() - generated,
             # on the batch before this one
             "time/learn_s": begun - self._drawn_at,
-            "memory_mb": peak_memory_mb(),
+            **peak_memory(),
         }
         self._drawn_at = perf_counter()
         in_groups = torch.from_numpy(rewards).float().view(len(chosen), -1)
         return Batch(draw.step, in_groups.to(draw.device), parts, facts)
 
 
-def peak_memory_mb() -> float:
-    """The most memory that this process has had so far, in megabytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+def peak_memory() -> dict[str, float]:
+    """The most memory that this process has had so far, in megabytes, where the system tells."""
+    found = {}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        found["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    if torch.cuda.is_available():
+        found["gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return found
 
 
-def learned(*modules: nn.Module) -> nn.ParameterDict:
-    """The weights of modules that learn, as a module of their own: what a checkpoint holds."""
+def learned(lm: MotionLM) -> nn.ParameterDict:
+    """The weights that learn, as a module of their own: what a checkpoint holds."""
     return nn.ParameterDict(
-        {
-            f"{place}/{name}".replace(".", "/"): weight
-            for place, module in enumerate(modules)
-            for name, weight in module.named_parameters()
-            if weight.requires_grad
-        }
+        {name.replace(".", "/"): weight for name, weight in lm.named_parameters() if weight.requires_grad}
     )
-
-
-def policy_of(config: Learning) -> TextToMotion:
-    """The model of a command with new matrices beside its own, which are all that learns."""
-    model = TextToMotion.from_pretrained(config.model or shipped_model())
-    prepare(model.lm, config)
-    return model
-
-
-def prepare(lm: MotionLM, config: Learning) -> None:
-    """Put matrices that learn beside a model's own, and freeze all else."""
-    lm.requires_grad_(False)
-    torch.manual_seed(config.optimization.seed)
-    add_lora(lm.t5, config.lora)
 
 
 def prompts_of(config: Learning) -> list[PreferencePrompt]:
