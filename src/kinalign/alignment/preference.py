@@ -445,6 +445,7 @@ def align(
     torch.manual_seed(config.optimization.seed)
     if config.full:
         lm.t5.requires_grad_(True)
+        lm.merged = None
     else:
         add_lora(lm.t5, config.lora)
     order = Order(examples, places.train, config)

@@ -109,7 +109,7 @@ def events_and_quality(
     """
     texts = [prompt.prompt for prompt in prompts]
     made = model.generate(texts, num_candidates=num_candidates)
-    free = model.generate(texts, constrained=False)
+    free = model.generate(texts, num_candidates=num_candidates, constrained=False)
     motions = [(prompt, motion) for prompt, of_prompt in zip(prompts, made) for motion in of_prompt.motions]
     outcomes = judge.judge_all([Case(one.prompt, motion, one.program, one.task) for one, motion in motions])
     scores = [outcome.score for outcome in outcomes if isinstance(outcome, Verdict)]
@@ -118,7 +118,7 @@ def events_and_quality(
         "events/right": float(np.mean([score == 5 for score in scores])) if scores else 0.0,
         "quality/skating": _mean([motion for _, motion in motions], foot_skating),
         "quality/jitter": _mean([motion for _, motion in motions], jitter),
-        "quality/invalid": sum(one.num_invalid for one in free) / len(free),
+        "quality/invalid": sum(one.num_invalid for one in free) / (num_candidates * len(free)),
     }
 
 

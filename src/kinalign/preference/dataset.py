@@ -116,7 +116,7 @@ def load_preferences(folder: str | Path, *, motions: bool = False) -> list[Prefe
     path = folder / PAIRS
     if not path.is_file():
         raise DataError(f"{folder} has no {PAIRS} and no {LABELS}; it is no preference data set, or not finished yet")
-    _, parquet = require_pyarrow()
+    arrow, parquet = require_pyarrow()
     try:
         table = parquet.read_table(path)
     except (OSError, ValueError) as error:
@@ -126,6 +126,11 @@ def load_preferences(folder: str | Path, *, motions: bool = False) -> list[Prefe
         ) from error
     if (table.schema.metadata or {}).get(b"format", b"").decode() != FORMAT:
         raise DataError(f"{path} holds no pairs of Kinalign's ({FORMAT})")
+    if absent := sorted(set(_schema(arrow).names) - set(table.schema.names)):
+        raise DataError(
+            f"{path} lacks {len(absent)} of its columns ({', '.join(absent)}); give the same `kinalign prefer build` "
+            "again, which makes it anew"
+        )
     pairs = [_pair(row) for row in table.to_pylist()]
     return _with_motions(folder, pairs) if motions else pairs
 
@@ -135,7 +140,7 @@ def _pair(row: Mapping[str, Any]) -> PreferencePair:
         Candidate(
             index=row[f"{side}_candidate"],
             seed=row[f"{side}_seed"],
-            codes=tuple(row[f"{side}_codes"]),
+            codes=tuple(row[f"{side}_codes"] or ()),
             outcome=_outcome(row[f"{side}_verdict"]),
         )
         for side in SIDES
