@@ -302,6 +302,34 @@ def test_the_command_line_knows_it(tmp_path: Path, capsys: Any) -> None:
     assert "leave nothing to learn" in capsys.readouterr().err
 
 
+def run_in(folder: Path, out: Path, *, processes: int) -> list[dict[str, float]]:
+    """What is logged by the command with 4 prompts a batch, under torchrun where there are more processes than one."""
+    script = out.with_suffix(".py")
+    script.write_text(
+        "import sys\nfrom dataclasses import replace\nfrom pathlib import Path\nimport torch\nimport test_grpo\n"
+        "torch.set_num_threads(1)\n"
+        "test_grpo.align_grpo(replace(test_grpo.settings(*map(Path, sys.argv[1:])), batch=4))\n"
+    )
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    subprocess.run(
+        [sys.executable, *launcher, str(script), str(folder), str(out)],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    return comparable(RunFolder(out))
+
+
+def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
+    alone, together = (run_in(folder, tmp_path / str(number), processes=number) for number in (1, 2))
+    assert len(alone) == len(together) == 8
+    for one, other in zip(alone, together):
+        # rounding: the same answers, added up in another order
+        assert other == pytest.approx(one, rel=1e-3, abs=1e-5)
+
+
 def test_killed_for_good_it_goes_on(folder: Path, tmp_path: Path) -> None:
     align_grpo(settings(folder, tmp_path / "whole"))
     arguments = json.dumps({"model": str(folder), "out": str(tmp_path / "killed")})

@@ -39,7 +39,7 @@ from kinalign.alignment.watch import Watcher
 from kinalign.errors import ConfigError
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.preference.records import PreferencePrompt
-from kinalign.run import RunFolder, locked
+from kinalign.run import RunFolder
 from kinalign.training import Draw, optimize
 
 
@@ -67,10 +67,9 @@ def align_grpo(config: AlignGRPO) -> Path:
     torch.set_num_threads(config.threads)
     model = TextToMotion.from_pretrained(config.model or shipped_model())
     prompts, reward = prompts_of(config), judge_reward(config, model)
-    with locked(config.out):
-        run = RunFolder.open(config.out, settings_of(config, model))
-        train_grpo(model, prompts, reward, config, run=run)
-        folder = save_adapter(model, config)
+    run = RunFolder.open(config.out, settings_of(config, model))
+    train_grpo(model, prompts, reward, config, run=run)
+    folder = save_adapter(model, config)
     print(facts(run.metrics()))
     print(folder)
     return folder

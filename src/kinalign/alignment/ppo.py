@@ -46,7 +46,7 @@ from kinalign.errors import ConfigError
 from kinalign.lm.model import Choices
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.preference.records import PreferencePrompt
-from kinalign.run import RunFolder, locked, sha256_of_weights
+from kinalign.run import RunFolder, sha256_of_weights
 from kinalign.training import Draw, accelerated, optimize
 
 GAMMA, LAMBDA = 1.0, 0.95
@@ -142,10 +142,9 @@ def align_ppo(config: AlignPPO) -> Path:
         settings["reward"] = sha256_of_weights([reward_model])
     reward = ModelReward(model, reward_model) if reward_model is not None else judge_reward(config, model)
     critic = deepcopy(reward_model) if config.critic == "separate" else None
-    with locked(config.out):
-        run = RunFolder.open(config.out, settings)
-        train_ppo(model, prompts, reward, config, run=run, critic=critic)
-        folder = save_adapter(model, config)
+    run = RunFolder.open(config.out, settings)
+    train_ppo(model, prompts, reward, config, run=run, critic=critic)
+    folder = save_adapter(model, config)
     print(facts(run.metrics()))
     print(folder)
     return folder

@@ -42,7 +42,6 @@ from kinalign.run import (
     RunFolder,
     config_to_json,
     load_strictly,
-    locked,
     progress,
     read_json,
     read_tensors,
@@ -181,10 +180,9 @@ def align_reward(config: AlignReward) -> Path:
     torch.set_num_threads(config.threads)
     pairs = load_preferences(config.data)
     model = TextToMotion.from_pretrained(config.model or shipped_model())
-    with locked(config.out):
-        reward_model, accuracies = train_reward_model(model, pairs, config)
-        folder = reward_model.save_pretrained(config.out / "model")
-        write_json(config.out / REPORT, {name: accuracy._asdict() for name, accuracy in accuracies.items()})
+    reward_model, accuracies = train_reward_model(model, pairs, config)
+    folder = reward_model.save_pretrained(config.out / "model")
+    write_json(config.out / REPORT, {name: accuracy._asdict() for name, accuracy in accuracies.items()})
     print(facts(RunFolder(config.out).metrics()))
     for name, (share, number) in accuracies.items():
         print(f"{name}: right on {share:.1%} of {number} pairs")
