@@ -312,13 +312,14 @@ def environment(*, seed: int | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor_count": os.cpu_count(),
-        "packages": {name: _version(name) for name in ("kinalign", "numpy", "torch", "transformers")},
+        "packages": {name: version_of(name) for name in ("kinalign", "numpy", "torch", "transformers")},
         "commit": _commit(),
         "seed": seed,
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version of an installed package; None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kinalign import __version__
 from kinalign.errors import CheckpointError, ConfigError
 from kinalign.judge.verdict import Invalid, Verdict
 from kinalign.preference.pairs import PairRule
 from kinalign.preference.records import Candidate, PreferencePair
-from kinalign.run import read_json
+from kinalign.run import read_json, version_of
 
 SCORES = (1, 2, 3, 4, 5)
 
@@ -186,9 +185,9 @@ configs:
 # Motion preferences
 
 {num_pairs} pairs of human motions, each pair for one sentence, of which a judge finds the first one nearer to what the
-sentence says. Made by `kinalign prefer build`, version {__version__}, as AToM (arXiv 2411.18654) made MotionPrefer:
-several motions of one model for every prompt, a score from 1 to 5 for each by the rubric of the prompt's sub-task, and
-pairs by score.
+sentence says. Made by `kinalign prefer build`, version {version_of("kinalign")}, as AToM (arXiv 2411.18654) made
+MotionPrefer: several motions of one model for every prompt, a score from 1 to 5 for each by the rubric of the prompt's
+sub-task, and pairs by score.
 
 | what | value |
 | --- | --- |
