@@ -133,17 +133,16 @@ def test_motions_that_show_more_of_the_prompt_get_more_from_the_kinematic_judge(
 # what does not pay
 
 
-@pytest.mark.parametrize("spoil", [lambda m: trembling(m, 0.03), lambda m: sliding(m, 3.0)])
-def test_all_events_in_an_ugly_motion_are_worth_no_more_than_none_in_a_clean_one(
-    spoil: Callable[[Motion], Motion],
-) -> None:
-    case, right = verdict_of("a person walks forward", ["yes"], score=5)
-    _, wrong = verdict_of("a person walks forward", ["no"], score=1)
-    ugly = spoil(case.motion)
-    judge = Told(right, wrong, right)
-    prompts = [prompt_of("a person walks forward")] * 3
-    rewards, _ = reward_motions(prompts, [ugly, case.motion, case.motion], judge, RewardWeights())
-    assert rewards[0] <= rewards[1] < rewards[2]
+def test_events_cannot_be_bought_with_ugly_motion() -> None:
+    text = "a person walks, then waves"
+    case, right = verdict_of(text, ["yes", "yes"], starts=[0, 20], order_is_right=True, score=5)
+    _, half = verdict_of(text, ["yes", "no"], starts=[0, None], score=3)
+    _, wrong = verdict_of(text, ["no", "no"], score=1)
+    clean, trembles, slides = case.motion, trembling(case.motion, 0.03), sliding(case.motion, 3.0)
+    (nothing, all_trembling, half_sliding, all_there), _ = reward_motions(
+        [prompt_of(text)] * 4, [clean, trembles, slides, clean], Told(wrong, right, half, right), RewardWeights()
+    )
+    assert max(all_trembling, half_sliding) <= nothing < all_there
 
 
 def test_seconds_beyond_what_is_asked_cost_and_those_within_do_not() -> None:

@@ -2,7 +2,8 @@
 
 The judge's part alone could be bought: with a motion that goes on until everything has happened once, or with one that
 no body could do. So seconds beyond what is asked are taken off, and so is what slides, trembles or jerks more than
-real people do. Each of these three ways to be ugly costs, at its worst, as much as all events are worth.
+real people do: at its worst each of these three costs half of all that events bring, and more than one of two events.
+They weigh no more, or else a policy learns to slide less before it learns anything else.
 """
 
 from __future__ import annotations
@@ -61,11 +62,11 @@ class RewardWeights:
     """The judge's score from 1 to 5: that nothing is missing is worth more than what was missing last."""
     length: float = 0.5
     """Seconds beyond what is asked."""
-    skating: float = 1.5
+    skating: float = 0.75
     """Feet that slide on the floor."""
-    jitter: float = 1.5
+    jitter: float = 0.75
     """Mean jerk."""
-    peak_jerk: float = 1.5
+    peak_jerk: float = 0.75
     """Greatest jerk: a jump from one pose to another."""
 
     def __post_init__(self) -> None:

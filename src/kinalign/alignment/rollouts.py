@@ -73,7 +73,7 @@ class Learning:
     watch: Watch = field(default_factory=Watch)
     optimization: Optimization = field(
         default_factory=lambda: Optimization(
-            steps=300, learning_rate=3e-4, warmup_steps=10, accumulate=4, log_every=2, checkpoint_every=20
+            steps=300, learning_rate=1e-3, warmup_steps=10, accumulate=4, log_every=2, checkpoint_every=20
         )
     )
     threads: int = 1
