@@ -59,6 +59,11 @@ COMMANDS = {
     "align preference": Command(
         "kinalign.alignment.preference:align_preference", "Teach a model which motions are better: IPO, DPO, SLiC, KTO"
     ),
+    "align reward": Command("kinalign.alignment.reward_model:align_reward", "Teach a network how good a motion is"),
+    "align ppo": Command(
+        "kinalign.alignment.ppo:align_ppo", "Teach a model what a judge or a reward model likes, by PPO"
+    ),
+    "align grpo": Command("kinalign.alignment.grpo:align_grpo", "Teach a model what a judge likes, by GRPO or RLOO"),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),

@@ -202,8 +202,11 @@ def _answer(model: TextToMotion, pair: PreferencePair, candidate: Candidate) -> 
 
 
 def _swapped(pair: PreferencePair, config: PreferenceConfig) -> float:
-    if config.label_smoothing != "degree":
-        return config.label_smoothing
+    return DEGREES[degree_of(pair)] if config.label_smoothing == "degree" else config.label_smoothing
+
+
+def degree_of(pair: PreferencePair) -> str:
+    """By how much the chosen motion is better, as an annotator said or by its judge's scores; raises DataError."""
     degree = pair.degree
     if not degree:
         outcomes = pair.chosen.outcome, pair.rejected.outcome
@@ -212,9 +215,9 @@ def _swapped(pair: PreferencePair, config: PreferenceConfig) -> float:
     if degree not in DEGREES:
         raise DataError(
             f"pair {pair.id} does not say by how much its chosen motion is better: it has no degree and no two scores "
-            "(--label-smoothing)"
+            "(--label-smoothing, --margins)"
         )
-    return DEGREES[degree]
+    return degree
 
 
 class Split(NamedTuple):

@@ -427,6 +427,10 @@ class MotionLM(nn.Module):
         ).last_hidden_state
         return labels, hidden
 
+    def states(self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]) -> Tensor:
+        """What the decoder makes (B, L, D) before each token of answers, rows of token ids."""
+        return self._answered(instructions, answers)[1]
+
     def _chosen_among(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Which labels (B, L) are chosen among motion ids, and which among all tokens."""
         is_motion = labels >= self.vocab.num_text
