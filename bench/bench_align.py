@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from kinalign.alignment.preference import Objective, PreferenceConfig, Reference, examples_of
+from kinalign.judge.prompts import EventPrompt, grammar_prompts
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.lm.lora import add_lora, lora_off
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.prompts import grammar_prompts
-from kinalign.preference.records import Candidate, PreferencePair, PreferencePrompt
+from kinalign.preference.records import Candidate, PreferencePair
 
 PAIRS, LIMIT = 32, 0.6
 STEPS = (3, 5, 8, 14, 20, 38, 49)
@@ -68,7 +68,7 @@ def main() -> int:
     return 0 if ratio <= LIMIT else 1
 
 
-def pair(model: TextToMotion, prompt: PreferencePrompt, rng: np.random.Generator) -> PreferencePair:
+def pair(model: TextToMotion, prompt: EventPrompt, rng: np.random.Generator) -> PreferencePair:
     sides = [Candidate(index, index, codes(model, rng)) for index in range(2)]
     return PreferencePair(f"{prompt.id}-0-1", prompt.prompt, prompt.task, prompt.program, *sides, "made up")
 

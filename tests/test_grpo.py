@@ -21,12 +21,11 @@ from kinalign.alignment.rewards import Codes, Rewarded
 from kinalign.alignment.rollouts import AS_IT_IS, Rollouts
 from kinalign.cli import main
 from kinalign.errors import ConfigError, KinalignError, VerdictError
+from kinalign.judge.prompts import EventPrompt, grammar_prompts
 from kinalign.judge.verdict import Case, Invalid, Outcome, Verdict
 from kinalign.lm.lora import LoraConfig, add_lora, lora_folded, lora_layers
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.prompts import grammar_prompts
-from kinalign.preference.records import PreferencePrompt
 from kinalign.run import RunFolder
 from kinalign.training import Draw, Optimization
 
@@ -44,7 +43,7 @@ TINY = AlignGRPO(
 )
 
 
-def prompts_of(number: int = 6) -> list[PreferencePrompt]:
+def prompts_of(number: int = 6) -> list[EventPrompt]:
     """Prompts of words that the tiny model knows few of."""
     return grammar_prompts(("frequency",), number)
 
@@ -58,7 +57,7 @@ def model_of() -> TextToMotion:
 class ShareOf:
     """A reward that anyone can check: the share of a step's first codes that are in the lower half."""
 
-    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+    def __call__(self, prompts: Sequence[EventPrompt], answers: Sequence[Codes]) -> Rewarded:
         return Rewarded(np.array([(codes[::2] < 8).mean() for codes in answers]), {"all_right": 0.0})
 
 
@@ -190,7 +189,7 @@ def test_stopped_and_resumed_it_learns_what_it_would_have_learned(stop: int, tmp
     class StopsAt(ShareOf):
         calls = 0
 
-        def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+        def __call__(self, prompts: Sequence[EventPrompt], answers: Sequence[Codes]) -> Rewarded:
             self.calls += 1
             if self.calls == stop:
                 raise Killed
@@ -207,7 +206,7 @@ def test_stopped_and_resumed_it_learns_what_it_would_have_learned(stop: int, tmp
 
 def test_a_reward_that_is_no_number_stops_and_names_the_prompt(tmp_path: Path) -> None:
     class Broken(ShareOf):
-        def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+        def __call__(self, prompts: Sequence[EventPrompt], answers: Sequence[Codes]) -> Rewarded:
             rewards, facts = super().__call__(prompts, answers)
             return Rewarded(np.where(np.arange(len(rewards)) == 5, np.nan, rewards), facts)
 

@@ -18,8 +18,8 @@ from kinalign.alignment.reward_model import RewardModel
 from kinalign.alignment.rewards import Codes, Rewarded
 from kinalign.errors import CheckpointError, ConfigError
 from kinalign.events.parse import parse
+from kinalign.judge.prompts import EventPrompt
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.records import PreferencePrompt
 from kinalign.run import RunFolder
 from kinalign.training import Optimization
 
@@ -99,11 +99,11 @@ def test_values_come_to_expect_what_is_rewarded(tmp_path: Path) -> None:
     class LikesJumps(ShareOf):
         """Whatever is answered, one of two prompts is worth more: only a value can learn that."""
 
-        def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+        def __call__(self, prompts: Sequence[EventPrompt], answers: Sequence[Codes]) -> Rewarded:
             return Rewarded(np.array([float("jumps" in prompt.prompt) for prompt in prompts]), {})
 
     texts = ("a person walks", "a person jumps")
-    prompts = [PreferencePrompt(text, text, "integrity", parse(text)) for text in texts]
+    prompts = [EventPrompt(text, text, "integrity", parse(text)) for text in texts]
     optimization = Optimization(steps=32, learning_rate=1e-2, warmup_steps=1, log_every=1, checkpoint_every=32)
     config = replace(TINY, kl_weight=0.0, value_weight=1.0, batch=2, candidates=8, epochs=4, optimization=optimization)
     model, critic = model_of(), critic_of()

@@ -21,10 +21,10 @@ from kinalign.alignment.reward_model import (
 )
 from kinalign.errors import CheckpointError, ConfigError, DataError
 from kinalign.events.parse import parse
+from kinalign.judge.prompts import grammar_prompts
 from kinalign.judge.rubric import SubTask
 from kinalign.judge.verdict import Verdict
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.prompts import grammar_prompts
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.run import RunFolder
 from kinalign.training import Optimization

@@ -20,19 +20,19 @@ from kinalign.alignment.rewards import (
 )
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, VerdictError
-from kinalign.evaluation.physics import foot_skating, jitter, peak_jerk
 from kinalign.events.parse import parse
 from kinalign.judge.kinematic import KinematicJudge
+from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.rubric import Seen, sub_task_of
 from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict
 from kinalign.motion.motion import Motion
+from kinalign.motion.physics import foot_skating, jitter, peak_jerk
 from kinalign.motion.synthetic import jumping, walking, waving
-from kinalign.preference.records import PreferencePrompt
 
 
-def prompt_of(text: str) -> PreferencePrompt:
+def prompt_of(text: str) -> EventPrompt:
     program = parse(text)
-    return PreferencePrompt("a", text, sub_task_of(program), program)
+    return EventPrompt("a", text, sub_task_of(program), program)
 
 
 def verdict_of(

@@ -1,1 +1,1 @@
-"""Teaching a model what a judge likes: composed motions, preference losses, rewards, policy gradients, a reward model."""
+"""Teaching a model what a judge likes: composed motions, preferences, rewards, policy gradients, a reward model."""

@@ -37,8 +37,8 @@ from kinalign.alignment.rollouts import (
 )
 from kinalign.alignment.watch import Watcher
 from kinalign.errors import ConfigError
+from kinalign.judge.prompts import EventPrompt
 from kinalign.pipeline import TextToMotion, shipped_model
-from kinalign.preference.records import PreferencePrompt
 from kinalign.run import RunFolder
 from kinalign.training import Draw, optimize
 
@@ -76,7 +76,7 @@ def align_grpo(config: AlignGRPO) -> Path:
 
 
 def train_grpo(
-    model: TextToMotion, prompts: Sequence[PreferencePrompt], reward: Reward, config: AlignGRPO, *, run: RunFolder
+    model: TextToMotion, prompts: Sequence[EventPrompt], reward: Reward, config: AlignGRPO, *, run: RunFolder
 ) -> None:
     """Put matrices beside the model's own and train them, from where the run folder stands."""
     rollouts = Rollouts(model, prompts, reward, config)

@@ -43,9 +43,9 @@ from kinalign.alignment.rollouts import (
 )
 from kinalign.alignment.watch import Watcher
 from kinalign.errors import ConfigError
+from kinalign.judge.prompts import EventPrompt
 from kinalign.lm.model import Choices
 from kinalign.pipeline import TextToMotion, shipped_model
-from kinalign.preference.records import PreferencePrompt
 from kinalign.run import RunFolder, sha256_of_weights
 from kinalign.training import Draw, accelerated, optimize
 
@@ -152,7 +152,7 @@ def align_ppo(config: AlignPPO) -> Path:
 
 def train_ppo(
     model: TextToMotion,
-    prompts: Sequence[PreferencePrompt],
+    prompts: Sequence[EventPrompt],
     reward: Reward,
     config: AlignPPO,
     *,

@@ -32,12 +32,13 @@ from kinalign.alignment.preference import (
 )
 from kinalign.alignment.rewards import Codes, Rewarded
 from kinalign.errors import CheckpointError, ConfigError
+from kinalign.judge.prompts import EventPrompt
 from kinalign.lm.instructions import Instruction
 from kinalign.lm.model import MotionLM
 from kinalign.pipeline import BATCH_SIZE, TextToMotion, shipped_model
 from kinalign.preference.annotate import weights_of
 from kinalign.preference.dataset import load_preferences
-from kinalign.preference.records import PreferencePair, PreferencePrompt
+from kinalign.preference.records import PreferencePair
 from kinalign.run import (
     RunFolder,
     config_to_json,
@@ -118,7 +119,7 @@ class ModelReward:
             )
         self.model, self.reward_model = model, reward_model.to(accelerated().device).eval()
 
-    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+    def __call__(self, prompts: Sequence[EventPrompt], answers: Sequence[Codes]) -> Rewarded:
         """See Reward."""
         instructions = self.model.instructions([prompt.prompt for prompt in prompts])
         rows = [self.model.lm.vocab.codes_to_ids(codes).tolist() for codes in answers]

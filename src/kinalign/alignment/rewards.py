@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinalign.errors import ConfigError, VerdictError
-from kinalign.evaluation.physics import foot_skating, jitter, peak_jerk
 from kinalign.events.program import Event, EventProgram
+from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Case, Finding, Invalid, Judge, Outcome, Verdict
 from kinalign.motion.motion import Motion
+from kinalign.motion.physics import foot_skating, jitter, peak_jerk
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.records import PreferencePrompt
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -98,7 +98,7 @@ class Rewarded(NamedTuple):
 class Reward(Protocol):
     """Whoever says what answers are worth."""
 
-    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+    def __call__(self, prompts: Sequence[EventPrompt], answers: Sequence[Codes]) -> Rewarded:
         """Rewards (N,) of answers, each to the prompt in its place."""
         ...
 
@@ -109,14 +109,14 @@ class JudgeReward:
     def __init__(self, model: TextToMotion, judge: Judge, weights: RewardWeights) -> None:
         self.model, self.judge, self.weights = model, judge, weights
 
-    def __call__(self, prompts: Sequence[PreferencePrompt], answers: Sequence[Codes]) -> Rewarded:
+    def __call__(self, prompts: Sequence[EventPrompt], answers: Sequence[Codes]) -> Rewarded:
         """See Reward. Raises VerdictError where the judge has no verdict on any motion."""
         motions = [self.model.ask(prompt.prompt).finish(codes) for prompt, codes in zip(prompts, answers)]
         return reward_motions(prompts, motions, self.judge, self.weights)
 
 
 def reward_motions(
-    prompts: Sequence[PreferencePrompt], motions: Sequence[Motion], judge: Judge, weights: RewardWeights
+    prompts: Sequence[EventPrompt], motions: Sequence[Motion], judge: Judge, weights: RewardWeights
 ) -> Rewarded:
     """Rewards (N,) of motions; one without a verdict, for instance because it lasts too short, gets the least.
 

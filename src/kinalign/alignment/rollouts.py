@@ -23,14 +23,13 @@ from kinalign.alignment.rewards import JudgeReward, Reward, RewardWeights
 from kinalign.alignment.watch import Watch
 from kinalign.errors import ConfigError, KinalignError
 from kinalign.judge.named import judge_named
+from kinalign.judge.prompts import EventPrompt, grammar_prompts, read_prompts
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.lm.instructions import Instruction
 from kinalign.lm.lora import Adapter, LoraConfig, add_lora, lora_folded, lora_off
 from kinalign.lm.model import Choices, MotionLM, Sampling
 from kinalign.pipeline import TextToMotion
 from kinalign.preference.annotate import weights_of
-from kinalign.preference.prompts import grammar_prompts, read_prompts
-from kinalign.preference.records import PreferencePrompt
 from kinalign.run import config_to_json, sha256_of_file
 from kinalign.training import Draw, Optimization, accelerated
 
@@ -133,9 +132,7 @@ class Rollouts:
     The model gets new matrices beside its own, which are all that learns.
     """
 
-    def __init__(
-        self, model: TextToMotion, prompts: Sequence[PreferencePrompt], reward: Reward, config: Learning
-    ) -> None:
+    def __init__(self, model: TextToMotion, prompts: Sequence[EventPrompt], reward: Reward, config: Learning) -> None:
         if len(prompts) < config.batch:
             raise ConfigError(
                 f"{len(prompts)} prompts are fewer than the {config.batch} of a batch (--prompts, --file, --batch)"
@@ -248,7 +245,7 @@ def learned(lm: MotionLM) -> nn.ParameterDict:
     )
 
 
-def prompts_of(config: Learning) -> list[PreferencePrompt]:
+def prompts_of(config: Learning) -> list[EventPrompt]:
     """The prompts of a command."""
     if config.file is None:
         seed = config.optimization.seed

@@ -14,14 +14,13 @@ import numpy as np
 from torch import nn
 
 from kinalign.errors import ConfigError
-from kinalign.evaluation.physics import foot_skating, jitter
 from kinalign.judge.named import judge_named
+from kinalign.judge.prompts import EventPrompt, grammar_prompts
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.judge.verdict import Case, Judge, Verdict
 from kinalign.motion.motion import Motion
+from kinalign.motion.physics import foot_skating, jitter
 from kinalign.pipeline import TextToMotion
-from kinalign.preference.prompts import grammar_prompts
-from kinalign.preference.records import PreferencePrompt
 from kinalign.run import RunFolder, read_tensors, write_tensors
 from kinalign.training import Look, accelerated
 
@@ -100,7 +99,7 @@ class Watcher:
 
 
 def events_and_quality(
-    model: TextToMotion, prompts: Sequence[PreferencePrompt], judge: Judge, *, num_candidates: int
+    model: TextToMotion, prompts: Sequence[EventPrompt], judge: Judge, *, num_candidates: int
 ) -> dict[str, float]:
     """Means over motions: the judge's score, the share that is all right, and how bodies move.
 
