@@ -220,3 +220,30 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
 def test_targets_that_a_t5_does_not_have_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"this T5 has no matrix of wi_0 \(--lora\.targets\)"):
         add_lora(lm_of().t5, LoraConfig(targets=("wi_0",)))
+
+
+def test_what_tuning_changed_is_an_adapter_of_the_base_exact_at_full_rank_and_nearer_with_more(tmp_path: Path) -> None:
+    base, tuned = lm_of(), lm_of()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for weight in tuned.t5.parameters():
+            weight += 0.1 * torch.randn(weight.shape)
+    wanted, errors = said(tuned), []
+    for rank in (1, 4, 32):
+        lm = lm_of()
+        Adapter.between(base, tuned, rank, name="base").save_pretrained(tmp_path / str(rank))
+        Adapter.from_pretrained(tmp_path / str(rank)).merge_into(lm)
+        errors.append((said(lm) - wanted).abs().max().item())
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-4
+    torch.testing.assert_close(lm.t5.encoder.final_layer_norm.weight, tuned.t5.encoder.final_layer_norm.weight)
+
+
+def test_an_adapter_between_models_of_other_shapes_is_refused() -> None:
+    torch.manual_seed(0)
+    config = LMConfig(width=32, feed_forward_width=32, encoder_layers=1, decoder_layers=1, heads=2, max_text_tokens=40)
+    other = MotionLM.from_config(
+        config, num_codes=32, codes_per_step=2, text_tokenizer=plain_tokenizer(["a", "person", "walks", "waves"])
+    )
+    with pytest.raises(CheckpointError, match="is not that of its base"):
+        Adapter.between(lm_of(), other, 4)

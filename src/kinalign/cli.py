@@ -56,6 +56,9 @@ COMMANDS = {
         "kinalign.preference.build:prefer_build", "Make preference pairs: prompts, motions, verdicts"
     ),
     "prefer view": Command("kinalign.preference.view:prefer_view", "Make a page to leaf through preference pairs"),
+    "align sft": Command(
+        "kinalign.alignment.sft:align_sft", "Show a model motions composed of real clips, in which all events happen"
+    ),
     "align preference": Command(
         "kinalign.alignment.preference:align_preference", "Teach a model which motions are better: IPO, DPO, SLiC, KTO"
     ),

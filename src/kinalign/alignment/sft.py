@@ -1,15 +1,15 @@
 """Supervised fine-tuning before preferences: motions that show all events, beside what was learned before.
 
 A model that does one in fifty prompts of two events right gives rewards nothing to choose from. Here it is shown
-motions in which all events happen (composed.py), with low-rank matrices beside its weights; the rest of a batch is
-practice of the tasks that it was trained on, so that it forgets none. As InstructGPT (Ouyang et al. 2022) did before
-its RLHF.
+motions in which all events happen (composed.py); the rest of a batch is practice of the tasks that it was trained on,
+so that it forgets none. As InstructGPT (Ouyang et al. 2022) did before its RLHF.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ from kinalign.judge.named import judge_named
 from kinalign.judge.prompts import grammar_prompts, other_wordings
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.lm.instructions import Instruction
-from kinalign.lm.lora import TARGETS, Adapter, LoraConfig, add_lora
+from kinalign.lm.lora import Adapter
 from kinalign.lm.train import ExampleSampler, LMTraining
 from kinalign.pipeline import TextToMotion, shipped_model, tokenized
 from kinalign.preference.annotate import weights_of
-from kinalign.run import RunFolder, config_to_json, locked, progress
+from kinalign.run import RunFolder, config_to_json, progress
 from kinalign.tokenizer.commands import tokenize_clips, tokens_info
 from kinalign.training import Draw, Optimization, optimize
 
@@ -51,9 +51,9 @@ class AlignSFT:
     """Model folder; the shipped model where it is left out."""
     judge: str = "kinematic"
     """Who looks at composed motions: only those that it gives a 5 are shown."""
-    prompts: int = 6000
+    prompts: int = 8000
     """Prompts that are composed, a quarter of them with three events in a row."""
-    copies: int = 2
+    copies: int = 3
     """Motions that are tried for each of them."""
     batch_size: int = 24
     """Composed motions of a batch."""
@@ -63,15 +63,18 @@ class AlignSFT:
         )
     )
     """What is practised beside, in the same batch; its network and its optimization have no effect here."""
-    lora: LoraConfig = field(default_factory=lambda: LoraConfig(rank=32, alpha=64.0, dropout=0.0, targets=TARGETS))
+    rank: int = 64
+    """All weights of T5 learn, and what they have changed is kept in matrices of this rank, an adapter."""
     optimization: Optimization = field(
-        default_factory=lambda: Optimization(steps=900, learning_rate=2e-3, betas=(0.9, 0.98), checkpoint_every=100)
+        default_factory=lambda: Optimization(
+            steps=2900, learning_rate=6e-4, warmup_steps=100, betas=(0.9, 0.98), checkpoint_every=200
+        )
     )
     threads: int = 1
     """Processor threads."""
 
     def __post_init__(self) -> None:
-        for name in ("prompts", "copies", "batch_size"):
+        for name in ("prompts", "copies", "batch_size", "rank"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name.replace('_', '-')})")
 
@@ -82,19 +85,15 @@ def align_sft(config: AlignSFT) -> Path:
     base = config.model or shipped_model()
     model = TextToMotion.from_pretrained(base)
     info = tokens_info(model.tokenizer, base / "tokenizer")
-    with locked(config.out):
-        run = RunFolder.open(config.out, _settings(config, model))
-        composed = tokenized(config.out / COMPOSED, info, lambda: composed_clips(model, config))
-        clips = tokenized(
-            config.out / "tokens",
-            info,
-            lambda: tokenize_clips(model.tokenizer, load_openmocap(split="train", cut_events=True)),
-        )
-        model.lm.requires_grad_(False)
-        torch.manual_seed(config.optimization.seed)
-        add_lora(model.lm.t5, config.lora)
-        train_sft(model, composed, clips, info, config, run=run)
-        folder = Adapter.of(model.lm, base=base.resolve().name).save_pretrained(config.out / ADAPTER)
+    run = RunFolder.open(config.out, _settings(config, model))
+    composed = tokenized(config.out / COMPOSED, info, lambda: composed_clips(model, config))
+    clips = tokenized(config.out / "tokens", info, lambda: _practised(model))
+    before = deepcopy(model.lm)
+    model.lm.requires_grad_(True)
+    if model.lm.reader is not None:
+        model.lm.reader.freeze()
+    train_sft(model, composed, clips, info, config, run=run)
+    folder = Adapter.between(before, model.lm, config.rank, name=model.name).save_pretrained(config.out / ADAPTER)
     print(folder)
     return folder
 
@@ -104,6 +103,11 @@ def _settings(config: AlignSFT, model: TextToMotion) -> dict[str, Any]:
     for name in ("out", "threads"):
         settings.pop(name)
     return settings | {"model": weights_of(model)}
+
+
+def _practised(model: TextToMotion) -> list[TokenizedClip]:
+    # as models/openmocap-base saw them: ended two frames earlier too
+    return tokenize_clips(model.tokenizer, load_openmocap(split="train", cut_events=True), shifts=(0, 2))
 
 
 def composed_clips(model: TextToMotion, config: AlignSFT) -> list[TokenizedClip]:

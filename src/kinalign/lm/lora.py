@@ -1,8 +1,9 @@
 """Low-rank matrices beside a T5's own (LoRA, Hu et al. 2021): learned by the peft library, kept and merged without it.
 
 An adapter is a folder of config.json, which names its base by the sha256 of its weights, and adapter.safetensors: of
-every weight W (out, in) that it changes, A (r, in) and B (out, r), where W + B A is the changed one. Adapters of one
-base can be mixed; a mixture is an adapter too.
+every weight W (out, in) that it changes, A (r, in) and B (out, r), where W + B A is the changed one; a row of numbers
+is a W of one column. What tuning all weights has changed is one too, nearly. Adapters of one base can be mixed; a
+mixture is an adapter too.
 """
 
 from __future__ import annotations
@@ -190,6 +191,25 @@ class Adapter:
         return learned if lm.merged is None else mixed([lm.merged, learned], [1.0, 1.0])
 
     @staticmethod
+    @torch.no_grad()
+    def between(base: MotionLM, tuned: MotionLM, rank: int, *, name: str = "") -> Adapter:
+        """What tuning has changed of a base's weights, in the nearest matrices of a rank; `name` is the base's.
+
+        Raises CheckpointError for models of other shapes. Source: Eckart and Young (1936).
+        """
+        theirs, factors = _changeable(tuned), {}
+        for place, weight in _changeable(base).items():
+            other = theirs.get(place)
+            if other is None or other.shape != weight.shape:
+                raise CheckpointError(f"the tuned model's {place} is not that of its base, or is absent")
+            change = (other - weight).float().cpu().view(len(weight), -1)
+            if change.any():
+                left, strengths, right = torch.linalg.svd(change, full_matrices=False)
+                root = strengths[:rank].sqrt()
+                factors[place] = Factors(root[:, None] * right[:rank], left[:, :rank] * root)
+        return Adapter(base_sha256(base), factors, name)
+
+    @staticmethod
     def from_pretrained(folder: str | Path) -> Adapter:
         """Read what save_pretrained wrote; raises CheckpointError where it is absent, cut short or no adapter."""
         folder = Path(folder)
@@ -203,12 +223,12 @@ class Adapter:
         except KeyError as error:
             raise CheckpointError(f"{folder} is no whole adapter: it lacks {error}") from error
 
-    def save_pretrained(self, folder: str | Path) -> Path:
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
         """Write config.json and adapter.safetensors."""
         folder = Path(folder)
         tensors = {f"{place}.A": factors.a for place, factors in self.factors.items()}
         tensors |= {f"{place}.B": factors.b for place, factors in self.factors.items()}
-        write_tensors(folder / WEIGHTS, tensors)
+        write_tensors(folder / WEIGHTS, {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()})
         ranks = {len(factors.a) for factors in self.factors.values()}
         config = {"model": "Adapter", "base": self.base, "base_sha256": self.base_sha256, "rank": max(ranks)}
         write_json(folder / CONFIG, config)
@@ -227,16 +247,24 @@ class Adapter:
                 f"this adapter is for a base with weights {self.base_sha256[:12]}...{named}, and the model's are "
                 f"{found[:12]}...: name the base that it was learned on (--model)"
             )
-        weights = dict(lm.t5.named_parameters())
+        weights = _changeable(lm)
         for place, (a, b) in self.factors.items():
-            weight = weights.get(f"{place}.weight")
-            if weight is None or (len(b), a.shape[1]) != weight.shape:
+            weight = weights.get(place)
+            if weight is None or (len(b), a.shape[1]) != weight.view(len(weight), -1).shape:
                 raise CheckpointError(f"this adapter changes {place}, which this model does not have in that shape")
         with torch.no_grad():
             for place, (a, b) in self.factors.items():
-                weight = weights[f"{place}.weight"]
-                weight.add_((b @ a).to(weight))
+                weight = weights[place]
+                weight.add_((b @ a).view_as(weight).to(weight))
         lm.merged = self
+
+
+def _changeable(lm: MotionLM) -> dict[str, nn.Parameter]:
+    """Weights that an adapter may change, by names of T5's modules; of the reader its last map, as reader.narrow."""
+    weights = {name.removesuffix(".weight"): weight for name, weight in lm.t5.named_parameters()}
+    if lm.reader is not None:
+        weights |= {f"reader.narrow.{name}": weight for name, weight in lm.reader.narrow.named_parameters()}
+    return weights
 
 
 def mixed(adapters: Sequence[Adapter], shares: Sequence[float]) -> Adapter:
