@@ -18,12 +18,18 @@ from kinalign.evaluation.bench import EvaluationSettings
 from kinalign.evaluation.compare import compare, comparison_table
 from kinalign.evaluation.encoder import TextMotionEncoder
 from kinalign.evaluation.evaluate import evaluate
+from kinalign.evaluation.eventcompare import compare_events
+from kinalign.evaluation.eventrun import EventSettings, evaluate_events
+from kinalign.evaluation.eventsets import own_prompts, standard_prompts
 from kinalign.evaluation.report import TASKS, Report
+from kinalign.judge.named import judge_named
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.run import sha256_of_weights
 
 SHIPPED_ENCODER = "openmocap-evaluator"
 """Stands beside the shipped model."""
+EXAMINERS = ("kinematic",)
+"""Who judges events where nobody is named."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Evaluate:
     split: Split = "test"
     encoder: Path | None = None
     """Evaluator folder; the shipped one where it is left out."""
-    replications: int = EvaluationSettings.replications
+    replications: int | None = None
+    """How often all is made anew; 20 where it is left out, with --events 3 motions of each prompt."""
     seed: int = EvaluationSettings.seed
     captions: Literal["random", "first"] | None = None
     """Which caption of a clip is its prompt: another in each replication, or always the first. Left out, it is the
@@ -59,14 +66,29 @@ class Evaluate:
     references: Path | None = None
     """Captions to hold the model's against, a JSON line {"id": ..., "captions": [...]} for each clip; the data set's
     own where it is left out."""
+    events: bool = False
+    """Whether the events that prompts name happen, in order and as often as said, on prompts that no training met."""
+    judge: tuple[str, ...] = ()
+    """With --events: who says what happens, one or more of kinematic, embedding, lvlm:MODEL, human:LABELS, or your own
+    as MODULE:CLASS; kinematic where it is left out."""
+    prompts: Path | None = None
+    """With --events: prompts of your own, a sentence a line or JSON lines; the held-out and the demo ones where it is
+    left out."""
+    prompts_per_task: int = 60
+    """With --events: held-out prompts of each sub-task."""
     compare: tuple[Path, Path] | None = None
-    """Two report folders: evaluates nothing, but says which of their differences are beyond chance."""
+    """Two report folders: evaluates nothing, but says which of their differences are beyond chance. With --events also
+    how often the second one wins; a --judge that was not asked yet is asked about the motions of both."""
     threads: int = 1
     """Processor threads."""
 
 
 def evaluate_command(config: Evaluate) -> None:
     """Measure a model, or motions of another system, on clips that it never saw; or compare two reports."""
+    if config.events:
+        _evaluate_events(config)
+        return
+    _require_no_event_options(config)
     if config.compare is not None:
         rows = compare(*config.compare)
         names = [Report.load(folder).system for folder in config.compare]
@@ -77,7 +99,7 @@ def evaluate_command(config: Evaluate) -> None:
     torch.set_num_threads(config.threads)
     settings = EvaluationSettings(
         tasks=_tasks(config),
-        replications=config.replications,
+        replications=EvaluationSettings.replications if config.replications is None else config.replications,
         seed=config.seed,
         captions=config.captions or ("first" if config.outputs else "random"),
         true_lengths=config.true_lengths,
@@ -98,10 +120,48 @@ def evaluate_command(config: Evaluate) -> None:
         settings=settings,
         references=references,
         outputs_fps=config.fps,
-        data=f"{config.data.resolve().name if config.data else 'openmocap20'}, {config.split} split",
+        data=_data_name(config),
     )
     print(report.markdown())
     print(config.out / "report.json")
+
+
+def _evaluate_events(config: Evaluate) -> None:
+    """Whether events happen, of a model's motions; or two such reports against each other."""
+    judges = [judge_named(name) for name in dict.fromkeys(config.judge)]
+    if config.compare is not None:
+        print(compare_events(*config.compare, judges=judges).markdown())
+        return
+    if config.outputs is not None or config.task != "all":
+        raise ConfigError("events are looked for in a model's motions for prompts: leave out --outputs and --task")
+    torch.set_num_threads(config.threads)
+    folder = config.model or shipped_model()
+    encoder = TextMotionEncoder.from_pretrained(config.encoder or shipped_model().parent / SHIPPED_ENCODER)
+    replications = EventSettings.replications if config.replications is None else config.replications
+    report = evaluate_events(
+        TextToMotion.from_pretrained(folder),
+        own_prompts(config.prompts) if config.prompts else standard_prompts(config.prompts_per_task, seed=config.seed),
+        judges or [judge_named(name) for name in EXAMINERS],
+        load_dataset(config.data, config.split),
+        encoder,
+        folder=config.out,
+        name=folder.resolve().name,
+        encoder_sha256=sha256_of_weights([encoder]),
+        settings=EventSettings(replications, config.seed),
+        data=_data_name(config),
+    )
+    print(report.markdown())
+    print(config.out / "report.json")
+
+
+def _require_no_event_options(config: Evaluate) -> None:
+    for name in ("judge", "prompts"):
+        if getattr(config, name):
+            raise ConfigError(f"--{name} is said of an evaluation of events; give --events too")
+
+
+def _data_name(config: Evaluate) -> str:
+    return f"{config.data.resolve().name if config.data else 'openmocap20'}, {config.split} split"
 
 
 def _tasks(config: Evaluate) -> tuple[str, ...]:
