@@ -107,7 +107,7 @@ def number_of(tally: Array, *, is_share: bool = False) -> Number:
         low, high = map(float, np.nanquantile(_ratios(sums), [0.025, 0.975]))
     if is_share:
         least, most = wilson_interval(value * of, of)
-        low, high = min(least, value if low is None else low), max(most, value if high is None else high)
+        low, high = max(min(least, value if low is None else low), 0.0), min(max(most, high or value), 1.0)
     return Number(value, low, high, of)
 
 
