@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from test_evaluate import Stand, clip_of
 from test_pipeline import lm_of, tokenizer_of
 
@@ -32,7 +33,7 @@ TEXTS = (
     "a person walks forward, then sits down.",
     "a person sits down, then stands up, then waves.",
     "a person jumps twice.",
-    "a person jumps and claps.",
+    "a person waves while walking.",
 )
 TWO = EventSettings(replications=2)
 
@@ -78,7 +79,12 @@ def clips() -> list[Clip]:
 
 @pytest.fixture(scope="module")
 def models() -> tuple[TextToMotion, TextToMotion]:
-    return TextToMotion(lm_of(), tokenizer_of()), TextToMotion(lm_of(seed=1), tokenizer_of())
+    other = lm_of()
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return TextToMotion(lm_of(), tokenizer_of()), TextToMotion(other, tokenizer_of())
 
 
 def run(model: TextToMotion, folder: Path, clips: list[Clip], *judges: Any, **others: Any) -> EventReport:
@@ -105,18 +111,13 @@ def test_a_report_has_numbers_of_every_judge_group_and_of_real_clips(folders: tu
     report = EventReport.load(folders[0])
     assert list(report.events) == ["counting"] and set(report.quality) == {*report.groups, REAL}
     assert report.groups == {
-        "all": 4,
-        "integrity": 1,
-        "temporal": 2,
-        "frequency": 1,
-        "1 event": 1,
-        "2 events": 2,
-        "3 events": 1,
-    }
+        "all": 4, "integrity": 1, "temporal": 2, "frequency": 1, "1 event": 1, "2 events": 2, "3 events": 1
+    }  # fmt: skip
     number = report.number("counting", "event_recall", group="temporal")
     assert number.value is not None and number.of == 2 * (2 + 3)
     assert report.number("counting", "mm_dist").value is not None
-    assert report.costs_usd == {"counting": pytest.approx(0.25 * 2 * 4)} or report.costs_usd["counting"] < 2
+    asked = sum(motion.duration_s >= 0.5 for at in range(2) for motion in EventFolder.load(folders[0]).motions(at))
+    assert report.costs_usd == {"counting": 0.25 * asked} and asked > 0
     with pytest.raises(EvaluationError, match="no 'wit' by 'counting'"):
         report.number("counting", "wit")
     text = (folders[0] / "report.md").read_text(encoding="utf-8")
@@ -228,15 +229,10 @@ def test_swapped_reports_give_one_less_the_win_rate(folders: tuple[Path, Path]) 
 
 
 def test_wins_are_those_of_the_scores_that_were_given(folders: tuple[Path, Path]) -> None:
-    scores = [
-        np.array(
-            [
-                [one.score for one in row if isinstance(one, Verdict)]
-                for row in EventFolder.load(folder).verdicts()["counting"]
-            ]
-        )
-        for folder in folders
-    ]
+    scores = []
+    for folder in folders:
+        verdicts = EventFolder.load(folder).verdicts()["counting"]
+        scores.append(np.array([[one.score for one in row if isinstance(one, Verdict)] for row in verdicts]))
     expected = np.mean((scores[1] > scores[0]) + 0.5 * (scores[1] == scores[0]))
     assert compare_events(*folders).wins["counting"]["all"].wins.value == pytest.approx(expected)
 
@@ -276,7 +272,7 @@ def test_reports_that_cannot_be_compared_are_refused(
     run(models[0], tmp_path / "judged", clips, Counting("somebody else"))
     with pytest.raises(EvaluationError, match="nobody judged both"):
         compare_events(folders[0], tmp_path / "judged")
-    with pytest.raises(EvaluationError, match=r"report\.json is absent"):
+    with pytest.raises(EvaluationError, match=r"holds no report\.json"):
         compare_events(folders[0], tmp_path)
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "report.json").write_text(json.dumps({"rows": []}), encoding="utf-8")

@@ -33,12 +33,10 @@ def combination(prompt: EventPrompt) -> tuple[tuple[str, str], ...]:
 @pytest.mark.parametrize("name", SETS)
 def test_no_wording_and_no_combination_of_events_is_in_the_train_split(name: str) -> None:
     words = json.loads(GRAMMAR.read_text(encoding="utf-8"))["held_out"]
-    trained = [
-        prompt
-        for events in (2, 3)
-        for seed in (0, 1)
-        for prompt in grammar_prompts(SUB_TASKS, 120, events=events, seed=seed)
-    ]
+    trained: list[EventPrompt] = []
+    for events in (2, 3):
+        for seed in (0, 1):
+            trained += grammar_prompts(SUB_TASKS, 120, events=events, seed=seed)
     texts, combinations = {prompt.prompt for prompt in trained}, set(map(combination, trained))
     for prompt in SETS[name]:
         assert prompt.prompt not in texts and combination(prompt) not in combinations

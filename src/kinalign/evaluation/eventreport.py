@@ -150,7 +150,7 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Number):
-        return {name: round(part, 6) if isinstance(part, float) else part for name, part in value._asdict().items()}
+        return value._asdict()
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     return value
