@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from kinalign.cli import main
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import CheckpointError, ConfigError, MotionError, PromptError
+from kinalign.lm.lora import Adapter, Factors, base_sha256
 from kinalign.lm.model import LMConfig, MotionLM, Sampling
 from kinalign.lm.text import plain_tokenizer
 from kinalign.motion.features import FeatureStats, motion_to_features
@@ -325,6 +327,54 @@ def test_the_shipped_model_can_be_named(folder: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("KINALIGN_MODEL", str(tmp_path / "no"))
     with pytest.raises(CheckpointError, match=r"no is no model folder"):
         TextToMotion.from_pretrained()
+
+
+def adapter_of(folder: Path, *, seed: int = 0, base: str = "") -> Adapter:
+    """A random change of the cross-attention of the model in a folder."""
+    lm = TextToMotion.from_pretrained(folder).lm
+    place, generator = "decoder.block.0.layer.1.EncDecAttention.v", torch.Generator().manual_seed(seed)
+    a, b = torch.randn(2, 16, generator=generator), torch.randn(16, 2, generator=generator)
+    return Adapter(base_sha256(lm), {place: Factors(a, b)}, base)
+
+
+def test_an_adapter_finds_its_base_beside_it_and_else_it_is_the_shipped_model(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "base")
+    beside = adapter_of(folder, base="base").save_pretrained(tmp_path / "beside")
+    far = adapter_of(folder, base="base").save_pretrained(tmp_path / "elsewhere" / "far")
+    said = TextToMotion.from_pretrained(folder, adapter=far)("a person walks", seed=3)
+    assert not same(said, TextToMotion.from_pretrained(folder)("a person walks", seed=3))
+    for model in (TextToMotion.from_pretrained(beside), TextToMotion.from_pretrained(adapter=beside)):
+        assert same(model("a person walks", seed=3), said)
+    monkeypatch.setenv("KINALIGN_MODEL", str(folder))
+    assert same(TextToMotion.from_pretrained(far)("a person walks", seed=3), said)
+
+
+def test_an_adapter_of_another_base_is_refused(folder: Path, tmp_path: Path) -> None:
+    other = TextToMotion(lm_of(), tokenizer_of())
+    other.lm.t5.shared.weight.data += 1
+    adapter = adapter_of(folder, base="tiny").save_pretrained(tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match=r"is for a base with weights .*\(tiny\), and the model's are"):
+        TextToMotion.from_pretrained(other.save_pretrained(tmp_path / "other"), adapter=adapter)
+
+
+def test_an_adapter_on_an_adapter_is_refused_with_the_way_out(folder: Path, tmp_path: Path) -> None:
+    adapter = adapter_of(folder).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ConfigError, match=r"is an adapter itself; give all of them with their shares \(--adapter\)"):
+        TextToMotion.from_pretrained(adapter, adapter=adapter)
+
+
+def test_generate_takes_adapters_with_shares(folder: Path, tmp_path: Path) -> None:
+    names = [str(adapter_of(folder, seed=n).save_pretrained(tmp_path / f"adapter{n}")) for n in range(2)]
+    options = ["--model", str(folder), "--formats", "npy", "--length-seconds", "1", "--out", str(tmp_path / "out")]
+    adapters = ["--adapter", names[0], "--adapter", f"{names[1]}=0.5"]
+    assert main(["generate", "a person walks", *options, *adapters]) == 0
+    expected = TextToMotion.from_pretrained(folder, adapter={names[0]: 1.0, names[1]: 0.5})
+    made = Motion.load(tmp_path / "out" / "001-a-person-walks.npy")
+    np.testing.assert_allclose(made.joints, expected("a person walks", length_s=1.0)[0].joints, atol=1e-6)
+    plain = TextToMotion.from_pretrained(folder)("a person walks", length_s=1.0)[0].joints
+    assert np.abs(made.joints - plain).max() > 1e-3
 
 
 def test_codes_are_made_once_and_only_for_their_tokenizer(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ class Making:
     """Pixels of a side of mp4, webm and gif."""
     model: Path | None = None
     """Model folder; the shipped model where it is left out."""
+    adapter: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Folder of an adapter, or FOLDER=SHARE of each of several: --adapter a=0.5 --adapter b=0.5."""
     threads: int = 1
     """Processor threads."""
 
@@ -244,7 +246,20 @@ def _model(config: Making) -> TextToMotion:
     if not config.formats:
         raise ConfigError(f"formats is empty; name one or more of {', '.join(get_args(FileFormat))} (--formats)")
     torch.set_num_threads(config.threads)
-    return TextToMotion.from_pretrained(config.model)
+    return TextToMotion.from_pretrained(config.model, adapter=_shares(config.adapter) or None)
+
+
+def _shares(adapters: Sequence[str]) -> dict[str, float]:
+    """Folders of adapters and their shares.
+
+    >>> _shares(["a", "b=0.5", "rank=8/c"])
+    {'a': 1.0, 'b': 0.5, 'rank=8/c': 1.0}
+    """
+    shares = {}
+    for text in adapters:
+        found = re.fullmatch(r"(.+)=(-?[\d.]+)", text)
+        shares[found[1] if found else text] = float(found[2]) if found else 1.0
+    return shares
 
 
 def _lines(file: Path | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, write_tokenized
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, MotionError, PromptError
 from kinalign.lm.instructions import Instruction, Task, motion_instruction, prompt_instruction
+from kinalign.lm.lora import Adapter, is_adapter, read_mixed
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.vocab import HIDDEN, MotionVocab
 from kinalign.motion.features import uniform_skeleton
@@ -78,13 +79,15 @@ class TextToMotion:
     (48, 22, 3)
     """
 
-    def __init__(self, lm: MotionLM, tokenizer: MotionTokenizer) -> None:
+    def __init__(self, lm: MotionLM, tokenizer: MotionTokenizer, *, name: str = "") -> None:
         if (lm.vocab.num_codes, lm.vocab.codes_per_step) != (tokenizer.num_codes, tokenizer.codes_per_step):
             raise CheckpointError(
                 f"the language model speaks {lm.vocab.num_codes} codes in steps of {lm.vocab.codes_per_step}, the "
                 f"tokenizer {tokenizer.num_codes} in steps of {tokenizer.codes_per_step}: they are of different models"
             )
         self.lm, self.tokenizer = lm, tokenizer
+        self.name = name
+        """Of the folder that it was read from."""
 
     @property
     def default_sampling(self) -> Sampling:
@@ -452,18 +455,44 @@ Data, licence, tests and limits: not stated by the author.
 """
 
     @staticmethod
-    def from_pretrained(folder: str | Path | None = None) -> TextToMotion:
-        """Read a model folder; None is the shipped model. Raises CheckpointError where it is absent or cut short."""
-        folder = Path(folder) if folder is not None else shipped_model()
-        if not (folder / "config.json").is_file():
-            raise CheckpointError(f"{folder} is no model folder: it has no config.json (--model)")
-        if read_json(folder / "config.json").get("model") != "TextToMotion":
-            raise CheckpointError(
-                f"{folder} holds something else than a whole model with its lm and tokenizer (--model)"
-            )
-        return TextToMotion(
-            MotionLM.from_pretrained(folder / "lm"), MotionTokenizer.from_pretrained(folder / "tokenizer")
-        )
+    def from_pretrained(
+        folder: str | Path | None = None, *, adapter: str | Path | Mapping[str, float] | None = None
+    ) -> TextToMotion:
+        """Read a model folder; None is the shipped model, or with an `adapter` the base that it was learned on.
+
+        `adapter` is the folder of one, or folders with shares: {"a": 0.5, "b": 0.5}. `folder` may be that of an adapter
+        too. The base of an adapter is looked for beside it, then it is the shipped model. Raises CheckpointError where
+        a folder is absent or cut short, and for an adapter of another base.
+        """
+        if folder is not None and is_adapter(folder):
+            if adapter is not None:
+                raise ConfigError(f"{folder} is an adapter itself; give all of them with their shares (--adapter)")
+            folder, adapter = None, folder
+        if adapter is None:
+            return _read_whole(Path(folder) if folder is not None else shipped_model())
+        shares = adapter if isinstance(adapter, Mapping) else {str(adapter): 1.0}
+        mixture = read_mixed(shares)
+        model = _read_whole(Path(folder) if folder is not None else _base_of(mixture, beside=Path(next(iter(shares)))))
+        mixture.merge_into(model.lm)
+        return model
+
+
+def _read_whole(folder: Path) -> TextToMotion:
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} is no model folder: it has no config.json (--model)")
+    if read_json(folder / "config.json").get("model") != "TextToMotion":
+        raise CheckpointError(f"{folder} holds something else than a whole model with its lm and tokenizer (--model)")
+    return TextToMotion(
+        MotionLM.from_pretrained(folder / "lm"),
+        MotionTokenizer.from_pretrained(folder / "tokenizer"),
+        name=folder.resolve().name,
+    )
+
+
+def _base_of(adapter: Adapter, *, beside: Path) -> Path:
+    """The folder of the model that an adapter was learned on."""
+    named = beside.resolve().parent / adapter.base
+    return named if adapter.base and (named / "config.json").is_file() else shipped_model()
 
 
 def _codes_or_none(vocab: MotionVocab, row: Sequence[int], *, end: int) -> Codes | None:

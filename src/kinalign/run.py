@@ -119,11 +119,15 @@ def sha256_of_file(path: Path) -> str:
 
 def sha256_of_weights(modules: Iterable[nn.Module]) -> str:
     """Of names, types and values of all tensors of networks, wherever they were read from."""
+    return sha256_of_tensors(named for module in modules for named in module.state_dict().items())
+
+
+def sha256_of_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Of names, types, shapes and values, in their order."""
     digest = hashlib.sha256()
-    for module in modules:
-        for name, tensor in module.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for name, tensor in tensors:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ from kinalign.run import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
+
+    from kinalign.lm.lora import Adapter
 
 WEIGHTS, CONFIG, T5_CONFIG, TEXT = "model.safetensors", "config.json", "t5.json", "text_tokenizer"
 READER_TEXT = "reader_tokenizer"
@@ -84,6 +86,19 @@ class Sampling:
             raise ConfigError(f"guidance={self.guidance} must be in [1, 20]; 1 is off (--guidance)")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k={self.top_k} must be at least 1")
+
+
+class Choices(NamedTuple):
+    """Answers as the choices that they were, B answers of L tokens at most; 0 where there was nothing to choose."""
+
+    logps: Tensor
+    """Log-probability (B, L) of each token."""
+    entropy: Tensor
+    """Entropy (B, L) in nats of what it was drawn from, without a gradient."""
+    is_choice: Tensor
+    """True (B, L) where a token was drawn: not at the start, nor at the end of an answer of the greatest length."""
+    hidden: Tensor
+    """What the decoder makes (B, L, D) before each token."""
 
 
 class CodeAdapter(nn.Module):
@@ -141,6 +156,8 @@ class MotionLM(nn.Module):
             raise CheckpointError(f"the reader knows {reader.config.max_tokens} places, not {max_text_tokens}")
         self.t5, self.vocab, self.text_tokenizer, self.max_text_tokens = t5, vocab, text_tokenizer, max_text_tokens
         self.reader, self.adapter, self.instruction_style = reader, adapter, instruction_style
+        self.merged: Adapter | None = None
+        """What was merged into the weights of the base, where something was."""
 
     @staticmethod
     def from_config(
@@ -242,8 +259,10 @@ class MotionLM(nn.Module):
         """What the encoder makes (B, L, D) of instructions, and which places (B, L) are tokens.
 
         A motion stands after the text that speaks of it, before the end-of-text token where no reader reads the text.
+        Instructions that occur more than once are read once.
         """
-        said = [Instruction(words) if isinstance(words, str) else words for words in instructions]
+        given = [Instruction(words) if isinstance(words, str) else words for words in instructions]
+        said = list(dict.fromkeys(given))
         token_ids, is_token = self.tokenize([instruction.text for instruction in said])
         read = self.reader(token_ids, is_token) if self.reader is not None else self.embed(token_ids)
         rows = []
@@ -257,7 +276,12 @@ class MotionLM(nn.Module):
         padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         is_place = (torch.arange(padded.shape[1], device=self.device) < lengths[:, None]).long()
-        return self.t5.encoder(inputs_embeds=padded, attention_mask=is_place).last_hidden_state, is_place
+        states = self.t5.encoder(inputs_embeds=padded, attention_mask=is_place).last_hidden_state
+        if len(said) == len(given):
+            return states, is_place
+        place_of = {instruction: place for place, instruction in enumerate(said)}
+        order = torch.tensor([place_of[instruction] for instruction in given], device=self.device)
+        return states[order], is_place[order]
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Vectors (..., D) of tokens."""
@@ -328,6 +352,36 @@ class MotionLM(nn.Module):
                     chosen, -F.cross_entropy(logits, labels[chosen] - offset, reduction="none")
                 )
         return logps, labels >= 0
+
+    def choices(
+        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]], *, steps: tuple[int, int]
+    ) -> Choices:
+        """What the policy that drew `answers`, constrained to motions of so many steps, says of each of their tokens.
+
+        Where `token_logps` chooses among all motion tokens, here it is among those that `generate` could draw, at
+        temperature 1 and without guidance: these are the log-probabilities that the answers were drawn with.
+        """
+        labels, hidden = self._answered(instructions, answers)
+        head = torch.cat(self._head())
+        logps, entropy = (torch.zeros_like(labels, dtype=torch.float32) for _ in range(2))
+        is_choice = torch.zeros_like(labels, dtype=torch.bool)
+        places_of: dict[tuple[int, ...], list[int]] = {}
+        for place in range(labels.shape[1]):
+            places_of.setdefault(tuple(self._allowed(place, steps).tolist()), []).append(place)
+        for allowed, places in places_of.items():
+            if len(allowed) == 1:  # nothing to choose
+                continue
+            is_label = (labels >= 0) & torch.isin(
+                torch.arange(labels.shape[1], device=self.device), torch.tensor(places, device=self.device)
+            )
+            rows = torch.tensor(allowed, device=self.device)
+            chosen = torch.searchsorted(rows, labels[is_label])
+            said = self._logits(hidden[is_label], head[rows]).float().log_softmax(-1)
+            logps = logps.masked_scatter(is_label, said.gather(-1, chosen[:, None])[:, 0])
+            with torch.no_grad():
+                entropy = entropy.masked_scatter(is_label, -(said.exp() * said).sum(-1))
+            is_choice |= is_label
+        return Choices(logps, entropy, is_choice, hidden)
 
     def _answered(
         self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]]
@@ -460,10 +514,14 @@ class MotionLM(nn.Module):
         forced: Tensor | None,
         constrained: bool,
     ) -> list[list[int]]:
-        """A row of tokens for each row of chances (R, L); with guidance the states' second half is the empty prompt."""
+        """A row of tokens for each row of chances (R, L); with guidance the states' second half is the empty prompt.
+
+        Rows that have ended are left out as soon as they are half of all.
+        """
         from transformers import DynamicCache, EncoderDecoderCache
 
         rows, max_tokens = chances.shape
+        row_of = torch.arange(rows)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         token = torch.full((rows,), self.t5.config.decoder_start_token_id, device=self.device)
         is_open = torch.ones(rows, dtype=torch.bool)  # on the CPU, as chances are
@@ -496,12 +554,26 @@ class MotionLM(nn.Module):
             if forced is not None:
                 said = forced[:, place].to(self.device)
                 token = torch.where(said >= 0, said, token)
-            for row in torch.nonzero(is_open).flatten().tolist():
-                answers[row].append(int(token[row]))
+            for row, said_token, open_ in zip(row_of.tolist(), token.tolist(), is_open.tolist()):
+                if open_:
+                    answers[row].append(said_token)
             for end in ends:
                 is_open &= token.ne(end).cpu()
             if not is_open.any():
                 break
+            if 2 * int(is_open.sum()) <= rows:
+                kept = torch.nonzero(is_open).flatten()
+                of_states = torch.cat((kept, kept + rows)) if len(states) > rows else kept
+                states, is_place = states[of_states.to(self.device)], is_place[of_states.to(self.device)]
+                cache.batch_select_indices(of_states.to(self.device))
+                token, row_of, is_open, chances = (
+                    token[kept.to(self.device)],
+                    row_of[kept],
+                    is_open[kept],
+                    chances[kept],
+                )
+                forced = forced[kept] if forced is not None else None
+                rows = len(kept)
         return answers
 
     def _allowed(self, place: int, steps: tuple[int, int]) -> Tensor:

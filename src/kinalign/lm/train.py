@@ -22,7 +22,7 @@ from kinalign.data.phrasings import meaning_of, phrase, plain_caption, spoken_wo
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import CheckpointError, ConfigError, DataError
 from kinalign.lm.instructions import Gives, Instruction, Task, answer_words, phrase_answer, phrase_task
-from kinalign.lm.lora import add_lora, merge_lora
+from kinalign.lm.lora import TARGETS, LoraConfig, add_lora, merge_lora
 from kinalign.lm.model import CodeAdapter, LMConfig, MotionLM, is_motion_lm
 from kinalign.lm.teach import teach_reader
 from kinalign.lm.text import minilm_reader, plain_tokenizer
@@ -327,7 +327,8 @@ def build_lm(
             raise ConfigError("code_rows='adapter' needs the tokenizer's code vectors, which nobody gave (--code-rows)")
         model.adapter = CodeAdapter(code_vectors.float(), model.t5.config.d_model)
     if config.lora_rank:
-        add_lora(model.t5, config.lora_rank)
+        rank = config.lora_rank
+        add_lora(model.t5, LoraConfig(rank, 2 * rank, 0.0, TARGETS), with_table=True)
     if config.checkpoint_activations:
         # transformers 5.21 gave it a new name, and warns of the old one
         getattr(model.t5, "activation_checkpointing_enable", model.t5.gradient_checkpointing_enable)()

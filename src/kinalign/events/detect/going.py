@@ -55,6 +55,8 @@ BOTH_NEAR = 0.1
 FLYING_HIPS = 0.7
 CUT_FLIGHT = 0.12
 """Legs over the floor of a foot at most where a motion begins or ends with a high jump: it just left, or is landing."""
+STRIDE_APART = 0.4
+"""Legs that one foot is ahead of the other in a stride; less is a jump, whatever it began or ended with."""
 JUMP_RISE, LEAP_RISE = 0.03, 0.15
 """Legs: what rises less is no jump; a running stride that rises more is a leap."""
 LONG_FLIGHT_S = 0.3
@@ -95,11 +97,14 @@ def flights(s: Signals) -> list[Flight]:
     for start, end, _, _ in stretches(s.frames, lower_foot, FLIGHT):
         first, last = int(s.frames.first[start]), int(s.frames.last[start])
         begins_cut, ends_cut = start == first, end > last
-        if (begins_cut and s.lift[start].min() > CUT_FLIGHT) or (ends_cut and s.lift[end - 1].min() > CUT_FLIGHT):
-            continue  # nobody sees which feet it began or ended with
         before, after = max(start - 1, first), min(end, last)
         off, on = last_down[max(start - 1, 0)], next_down[after]
         rise = float(s.hips[start:end].max() - min(s.hips[before], s.hips[after]))
+        if (begins_cut and s.lift[start].min() > CUT_FLIGHT) or (ends_cut and s.lift[end - 1].min() > CUT_FLIGHT):
+            # nobody sees which feet it began or ended with, but a high jump with both feet is seen in the air
+            if rise > LEAP_RISE and _feet_together(s, start, end):
+                found.append(Flight(start, end, "both", "", rise))
+            continue
         # both feet were on the floor at about the same time, or in a high jump near it
         near = BOTH_NEAR if rise > LEAP_RISE else 0.0
         off_together = off.min() >= first and abs(int(off[0] - off[1])) <= SAME_TIME_S * FPS
@@ -116,6 +121,12 @@ def flights(s: Signals) -> list[Flight]:
             continue
         found.append(Flight(start, end, kind, SIDES[foot_on] if kind == "hop" else "", rise))
     return found
+
+
+def _feet_together(s: Signals, start: int, end: int) -> bool:
+    """Whether neither foot is ahead of the other in a flight."""
+    ahead = s.foot[start:end, :, 0]
+    return float(np.abs(ahead[:, 0] - ahead[:, 1]).max()) < STRIDE_APART
 
 
 def gaits(s: Signals, flown: list[Flight]) -> tuple[list[Detection], BoolArray]:

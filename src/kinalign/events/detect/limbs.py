@@ -42,10 +42,14 @@ WALK_SPEED = 0.8
 """Legs a second from which a lifted knee is part of walking."""
 KICK_SPEED, KICK_REACH, BEHIND, OTHER_LEG_DEG = 3.0, 0.85, 0.25, 40.0
 """Legs a second of the foot, legs from hip to ankle, legs of a foot behind its hip, degrees of the other leg."""
-UP_ALREADY = 0.6
-"""Share of its height at which a leg was raised before the motion began."""
+STRIDE_DEG = 75.0
+"""Degrees of a stretched leg that no stride of a run has."""
+UP_ALREADY_DEG = 25.0
+"""A leg that goes up by less was raised before the motion began."""
 BENT_KNEE_DEG = 55.0
 BESIDE_SHOULDER, FOREARM_UP = -0.25, 0.15
+RAISED_ALONE, STANDING_SPEED = 0.12, 0.3
+"""Arms that a hand need not be raised as high, while the body is slower than this, in legs a second."""
 HANGING_HAND, RAISE_S = -0.35, 2.0
 """Arms under the shoulder: a hand that low this long before has been raised, and that low afterwards lowered."""
 STRAIGHT_ARM, BENT_ARM, LEVEL_ARM, FIST_SPEED, FIST_GROWTH = 0.8, 0.75, 0.7, 3.0, 1.2
@@ -76,12 +80,14 @@ who lifts an arm and lowers it makes a circle too, but only one."""
 
 def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
     """Kicks, and legs that are raised without haste or backward."""
-    is_standing = (s.hips > 0.7) & (s.tilt < 75) & ~is_running
+    is_standing = (s.hips > 0.7) & (s.tilt < 75)
     found: dict[tuple[str, str], list[Stretch]] = {}
     for column, side in enumerate(SIDES):
         forward, _, out = s.foot[:, column].T
         is_behind = forward < -np.maximum(np.abs(out), BEHIND)
-        alone = np.where(is_standing & (s.leg_raise[:, 1 - column] < OTHER_LEG_DEG), s.leg_raise[:, column], 0.0)
+        is_stride = is_running & (s.leg_raise[:, column] < STRIDE_DEG)
+        is_alone = is_standing & ~is_stride & (s.leg_raise[:, 1 - column] < OTHER_LEG_DEG)
+        alone = np.where(is_alone, s.leg_raise[:, column], 0.0)
         for stretch in stretches(s.frames, np.where(is_behind, 0.0, alone), KICK, side):
             if _length(s, stretch, column) < KICK_REACH:
                 continue
@@ -109,7 +115,9 @@ def kicks(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
 
 def _is_up_already(s: Signals, stretch: Stretch, raised: Array) -> bool:
     """Whether a leg is up when the motion begins, and only comes down."""
-    return stretch.start == s.frames.first[stretch.start] and bool(raised[stretch.start] > UP_ALREADY * stretch.peak)
+    return stretch.start == s.frames.first[stretch.start] and bool(
+        raised[stretch.start] > stretch.peak - UP_ALREADY_DEG
+    )
 
 
 def _length(s: Signals, stretch: Stretch, column: int) -> float:
@@ -143,7 +151,9 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
     # a hand beside the shoulder is raised where its forearm points up
     is_beside = (s.hand[:, :, 1] > BESIDE_SHOULDER) & (s.speed < WALK_SPEED)[:, None]
     beside = np.where(is_beside, s.forearm[:, :, 1] - FOREARM_UP, -2.0)
-    height = np.where(is_up, np.maximum(s.hand[:, :, 1], beside), -2.0)
+    # who stands and lets the other hand hang raises one to the shoulder already
+    is_alone = (s.hand[:, ::-1, 1] < HANGING_HAND) & (s.speed < STANDING_SPEED)[:, None]
+    height = np.where(is_up, np.maximum(s.hand[:, :, 1], beside) + np.where(is_alone, RAISED_ALONE, 0.0), -2.0)
     window = round(RAISE_S * FPS)
     raises, lowers = [], []
     for column, side in enumerate(SIDES):
@@ -163,7 +173,9 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
                 lowers.append(Stretch(int(at_top[-1]), low + 1, peak, side))
     for action, direction, found in (("raise", "up", raises), ("lower", "down", lowers)):
         for stretch in together(found):
-            reason = f"{wrists(stretch.side)} {stretch.peak * s.arm_at(stretch.start):.2f} m above the shoulder"
+            columns = [SIDES.index(stretch.side)] if stretch.side in SIDES else [0, 1]
+            height_m = float(s.hand[stretch.frames][:, columns, 1].max()) * s.arm_at(stretch.start)
+            reason = f"{wrists(stretch.side)} {_over(height_m)} the shoulder"
             confidence = RAISE.confidence(stretch.peak)
             yield Detection(
                 action, stretch.start, stretch.end, confidence, reason, stretch.side, direction, 1, part="hand"
@@ -182,11 +194,14 @@ def raised_hands(s: Signals) -> Iterator[Detection]:
     for stretch in together(came):
         if stretch.side == "both" and stretch.peak < OVER_SHOULDER:
             continue  # arms that are held out in front keep the balance, as in a squat
-        height_m = stretch.peak * s.arm_at(stretch.start)
-        where = "above" if height_m > 0 else "below"
-        reason = f"{wrists(stretch.side)} stretched out, {abs(height_m):.2f} m {where} the shoulder"
+        height = _over(stretch.peak * s.arm_at(stretch.start))
+        reason = f"{wrists(stretch.side)} stretched out, {height} the shoulder"
         confidence = REACH.confidence(stretch.peak)
         yield Detection("reach", stretch.start, stretch.end, confidence, reason, stretch.side, "up", 1, part="hand")
+
+
+def _over(height_m: float) -> str:
+    return f"{abs(height_m):.2f} m {'above' if height_m > 0 else 'below'}"
 
 
 def waves(s: Signals) -> Iterator[Detection]:

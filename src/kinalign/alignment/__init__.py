@@ -1,0 +1,1 @@
+"""Learning from rewards: motions composed of real clips, preferences, a reward model, policy gradients."""
