@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 import tyro
 
+from kinalign.commands import adapter_shares
 from kinalign.data.dataset import load_dataset
 from kinalign.data.records import Split
 from kinalign.errors import ConfigError, EvaluationError
@@ -38,6 +39,8 @@ class Evaluate:
 
     model: tyro.conf.Positional[Path | None] = None
     """Model folder; the shipped model where it is left out."""
+    adapter: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Folder of an adapter, or FOLDER=SHARE of each of several: --adapter a=0.5 --adapter b=0.5."""
     task: Literal["t2m", "m2t", "pred", "inbetween", "tokenizer", "all"] = "all"
     """Text to motion, motion to text, prediction, in-between, the tokenizer alone, or everything."""
     out: Path = Path("report")
@@ -107,13 +110,12 @@ def evaluate_command(config: Evaluate) -> None:
         many_candidates=config.many_candidates,
     )
     encoder = TextMotionEncoder.from_pretrained(config.encoder or shipped_model().parent / SHIPPED_ENCODER)
-    folder = config.model or shipped_model() if config.outputs is None else config.outputs
     references = _read_references(config.references) if config.references else None
     report = evaluate(
         load_dataset(config.data, config.split),
         encoder,
-        TextToMotion.from_pretrained(folder) if config.outputs is None else folder,
-        name=folder.resolve().name,
+        _model(config) if config.outputs is None else config.outputs,
+        name=_name(config),
         folder=config.out,
         encoder_sha256=sha256_of_weights([encoder]),
         train=load_dataset(config.data, "train"),
@@ -135,17 +137,16 @@ def _evaluate_events(config: Evaluate) -> None:
     if config.outputs is not None or config.task != "all":
         raise ConfigError("events are looked for in a model's motions for prompts: leave out --outputs and --task")
     torch.set_num_threads(config.threads)
-    folder = config.model or shipped_model()
     encoder = TextMotionEncoder.from_pretrained(config.encoder or shipped_model().parent / SHIPPED_ENCODER)
     replications = EventSettings.replications if config.replications is None else config.replications
     report = evaluate_events(
-        TextToMotion.from_pretrained(folder),
+        _model(config),
         own_prompts(config.prompts) if config.prompts else standard_prompts(config.prompts_per_task, seed=config.seed),
         judges or [judge_named(name) for name in EXAMINERS],
         load_dataset(config.data, config.split),
         encoder,
         folder=config.out,
-        name=folder.resolve().name,
+        name=_name(config),
         encoder_sha256=sha256_of_weights([encoder]),
         settings=EventSettings(replications, config.seed),
         data=_data_name(config),
@@ -160,14 +161,26 @@ def _require_no_event_options(config: Evaluate) -> None:
             raise ConfigError(f"--{name} is said of an evaluation of events; give --events too")
 
 
+def _model(config: Evaluate) -> TextToMotion:
+    return TextToMotion.from_pretrained(config.model, adapter=adapter_shares(config.adapter) or None)
+
+
+def _name(config: Evaluate) -> str:
+    """What the report calls what is evaluated."""
+    if config.adapter:
+        return " + ".join(Path(text).name for text in config.adapter)
+    return (config.outputs or config.model or shipped_model()).resolve().name
+
+
 def _data_name(config: Evaluate) -> str:
     return f"{config.data.resolve().name if config.data else 'openmocap20'}, {config.split} split"
 
 
 def _tasks(config: Evaluate) -> tuple[str, ...]:
     if config.outputs is not None:
-        if config.model is not None:
-            raise ConfigError("MODEL and --outputs are two things to evaluate; give one of them")
+        if config.model is not None or config.adapter:
+            what = "MODEL" if config.model is not None else "--adapter"
+            raise ConfigError(f"{what} and --outputs are two things to evaluate; give one of them")
         return ("t2m",) if config.task == "all" else (config.task,)
     if config.fps is not None:
         raise ConfigError(f"fps={config.fps} is said of --outputs, which are absent (--fps)")
