@@ -19,7 +19,7 @@ from kinalign.evaluation.bench import EvaluationSettings
 from kinalign.evaluation.compare import compare, comparison_table
 from kinalign.evaluation.encoder import TextMotionEncoder
 from kinalign.evaluation.evaluate import evaluate
-from kinalign.evaluation.eventcompare import compare_events
+from kinalign.evaluation.eventcompare import compare_events, write_pairs
 from kinalign.evaluation.eventrun import EventSettings, evaluate_events
 from kinalign.evaluation.eventsets import own_prompts, standard_prompts
 from kinalign.evaluation.report import TASKS, Report
@@ -82,6 +82,11 @@ class Evaluate:
     compare: tuple[Path, Path] | None = None
     """Two report folders: evaluates nothing, but says which of their differences are beyond chance. With --events also
     how often the second one wins; a --judge that was not asked yet is asked about the motions of both."""
+    pairs: Path | None = None
+    """With --events and --compare: write the motions of both to this folder, for people to choose between with
+    `kinalign judge label PAIRS/pairs.jsonl`."""
+    votes: Path | None = None
+    """With --events and --compare: labels that people gave to these pairs."""
     threads: int = 1
     """Processor threads."""
 
@@ -130,9 +135,14 @@ def evaluate_command(config: Evaluate) -> None:
 
 def _evaluate_events(config: Evaluate) -> None:
     """Whether events happen, of a model's motions; or two such reports against each other."""
+    if config.compare is None and (config.pairs or config.votes):
+        raise ConfigError("pairs and votes are of two reports; name both (--compare A B)")
     judges = [judge_named(name) for name in dict.fromkeys(config.judge)]
     if config.compare is not None:
-        print(compare_events(*config.compare, judges=judges).markdown())
+        if config.pairs is not None:
+            print(write_pairs(*config.compare, config.pairs))
+            return
+        print(compare_events(*config.compare, judges=judges, votes=config.votes).markdown())
         return
     if config.outputs is not None or config.task != "all":
         raise ConfigError("events are looked for in a model's motions for prompts: leave out --outputs and --task")
@@ -156,7 +166,7 @@ def _evaluate_events(config: Evaluate) -> None:
 
 
 def _require_no_event_options(config: Evaluate) -> None:
-    for name in ("judge", "prompts"):
+    for name in ("judge", "prompts", "pairs", "votes"):
         if getattr(config, name):
             raise ConfigError(f"--{name} is said of an evaluation of events; give --events too")
 

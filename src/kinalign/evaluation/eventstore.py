@@ -118,7 +118,7 @@ class EventFolder:
     # verdicts
 
     def ask(self, judge: Judge) -> list[list[Outcome]]:
-        """The judge's answers (P lists of R); those that it gave before are not asked again.
+        """The judge's answers (P lists of R); only what it has not judged yet is asked, and what it could not judge.
 
         Whoever has another name, as another model or other settings, is another judge with a folder of its own.
         """
@@ -127,16 +127,19 @@ class EventFolder:
         total = self.replications * len(self.prompts.all)
         with progress(f"judging, {judge.name}", total=total) as advance:
             for replication in range(self.replications):
-                motions: list[Motion] | None = None
+                motions: list[Motion] = []
                 for start, prompts in self._parts():
                     path = of_judge / f"{_number(replication)}-{start:05d}.jsonl"
-                    if _verdicts(path, prompts) is None:
+                    said: list[Outcome | None] = list(_verdicts(path, prompts) or [])
+                    said += [None] * (len(prompts) - len(said))
+                    unsaid = [place for place, one in enumerate(said) if not isinstance(one, Verdict)]
+                    if unsaid:
                         motions = motions or self.motions(replication)
-                        cases = [
-                            Case(prompt.prompt, motion, prompt.program, prompt.task)
-                            for prompt, motion in zip(prompts, motions[start : start + CASES_PER_FILE])
-                        ]
-                        _write_verdicts(path, prompts, _answers(judge, cases))
+                        asked = [(prompts[place], motions[start + place]) for place in unsaid]
+                        cases = [Case(prompt.prompt, motion, prompt.program, prompt.task) for prompt, motion in asked]
+                        for place, answer in zip(unsaid, _answers(judge, cases), strict=True):
+                            said[place] = answer
+                        _write_verdicts(path, prompts, [one for one in said if one is not None])
                     advance(len(prompts))
         return self.verdicts()[judge.name]
 
