@@ -49,10 +49,13 @@ STATS = ("mean", "std")
 
 ACTIONS = (
     "walk run turn squat hop jump kick raise_knee punch raise wave put_down reach rotate_arm throw bow sit lie_down "
-    "stand_up get_up jumping_jack cartwheel twist"
+    "stand_up get_up jumping_jack cartwheel twist step clap"
 ).split()
 """What the network was taught."""
-COUNTED = frozenset("squat hop jump kick raise_knee punch raise put_down reach rotate_arm throw bow cartwheel".split())
+COUNTED = frozenset(
+    "squat hop jump kick raise_knee punch raise put_down reach rotate_arm throw bow cartwheel wave jumping_jack twist "
+    "step clap".split()
+)
 """What it was taught to count: of other actions no label says how often."""
 SHOWN_BY = {
     "dash": ("run",),
@@ -62,6 +65,7 @@ SHOWN_BY = {
     "get_up": ("get_up", "stand_up"),
     "reach": ("reach", "raise"),
     "raise": ("raise", "reach"),
+    "step": ("step", "walk"),
 }
 """Actions that are a sign of another one; all others are a sign of themselves."""
 LIMBS, TURN_LEFT, BACKWARD = slice(0, 2), 2, 3
@@ -282,8 +286,8 @@ class LearnedJudge:
         wrong = [why for part in parts for why in _wrong_manner(event, part, seeing)]
         count = None
         if event.action in COUNTED:
-            places = self._shown_by(event)
-            rates = seeing.repetitions[:, places].max(axis=1)
+            # a walk is not counted, its steps are
+            rates = seeing.repetitions[:, [self._places[action] for action in _counted_as(event.action)]].max(axis=1)
             count = max(1, round(sum(float(rates[max(part.start - 1, 0) : part.end + 1].sum()) for part in parts)))
         is_off = case.task != "frequency" and isinstance(event.count, int) and count != event.count
         if is_off:
@@ -317,6 +321,11 @@ def stretches_of(sure: Array, threshold: float) -> list[Stretch]:
         for start, end in zip(starts, ends)
         if end - start >= LEAST
     ]
+
+
+def _counted_as(action: str) -> list[str]:
+    """Actions whose repetitions count for an event."""
+    return [one for one in SHOWN_BY.get(action, (action,)) if one in COUNTED]
 
 
 def _length(stretch: Stretch) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from kinalign.errors import ConfigError
 from kinalign.judge.verdict import Judge
 
-# Who makes a judge, by its name: what the embedding and the learned judge stand on lives floors up, where only names are known.
+# Who makes a judge, by its name: networks that judges stand on live floors up, where only their names are known.
 JUDGES = {
     "kinematic": "kinalign.judge.kinematic:KinematicJudge",
     "human": "kinalign.judge.human:HumanJudge",

@@ -4,12 +4,14 @@
 
 Clips of openmocap20's train split of which a label tells the one event are shown alone, mirrored, faster and slower, as
 the shipped tokenizer gives them back, and joined by events/compose.py, where intervals and counts are known. Sitting
-down backwards in time is standing up. What a clip may hold besides its event is neither taught nor forbidden. About ten
-minutes of one CPU core. The weights and a card are then in OUT/model.
+down backwards in time is standing up. Clips counted by eye, of the validation split too, teach how often. What a clip
+may hold besides its event is neither taught nor forbidden. About eight minutes of one CPU core. The weights and a card
+are then in OUT/model.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,8 +40,9 @@ from kinalign.evaluation.learned import (
     EventDetector,
 )
 from kinalign.events.compose import Composed, Interval, Part, compose
-from kinalign.events.program import Event
+from kinalign.events.program import Event, EventProgram
 from kinalign.motion.features import FeatureStats
+from kinalign.motion.joining import uniform
 from kinalign.motion.motion import FPS, Motion
 from kinalign.pipeline import TextToMotion
 from kinalign.run import RunFolder, progress, write_atomically
@@ -63,8 +66,10 @@ MOST_ALONE = 60
 SPEEDS = (0.75, 1.35)
 CROP = 96
 """Steps of an example: 9.6 s."""
-BATCH, JOINED_SHARE = 32, 0.7
-"""Examples of a batch, and how many of them are joined clips."""
+BATCH, SHARES = 32, (0.25, 0.55, 0.2)
+"""Examples of a batch, and shares of clips alone, of joined ones and of those counted by eye."""
+VIEWS = 4
+"""Speeds at which a clip that was counted by eye is shown."""
 TIMES = (1, 1, 1, 2, 2, 3, 4)
 LONGEST = 260
 """Frames of the clips that are joined."""
@@ -77,10 +82,12 @@ class Recipe:
 
     out: Path = Path("runs/detector")
     """The run folder training/ and the finished detector in model/."""
-    steps: int = 1200
+    steps: int = 900
     """Optimizer steps."""
     joined: int = 900
     """Motions that are joined of several clips."""
+    counted: Path = Path("tests/counted_clips.json")
+    """Clips counted by eye; those of the test split are left out."""
     seed: int = 0
     threads: int = 1
     """Processor threads."""
@@ -112,14 +119,15 @@ def train(recipe: Recipe) -> Path:
     torch.set_num_threads(recipe.threads)
     tokenizer = TextToMotion.from_pretrained().tokenizer
     alone, joined = lessons(recipe, tokenizer)
-    stats = FeatureStats.of(np.concatenate([lesson.features for lesson in (*alone, *joined)]))
+    counted = counted_lessons(recipe, tokenizer)
+    stats = FeatureStats.of(np.concatenate([lesson.features for lesson in (*alone, *joined, *counted)]))
     torch.manual_seed(recipe.seed)
     detector = EventDetector(DetectorConfig(), stats)
     settings = Optimization(steps=recipe.steps, learning_rate=2e-3, checkpoint_every=100, seed=recipe.seed)
     run = RunFolder.open(recipe.out / "training", {"steps": recipe.steps, "joined": recipe.joined, "seed": recipe.seed})
-    optimize(run, detector, lambda draw: _terms(detector, draw, alone, joined), settings)
+    optimize(run, detector, lambda draw: _terms(detector, draw, (alone, joined, counted)), settings)
     folder = detector.save_pretrained(recipe.out / "model")
-    text = card(folder, alone, joined)
+    text = card(folder, alone, joined, counted)
     write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
     return folder
 
@@ -242,12 +250,39 @@ def _lesson(motion: Motion, composed: Composed, atoms: Sequence[Atom], *, scale:
             manners[start:end, manner] = value
         if atom.event.action in COUNTED and isinstance(atom.event.count, int):
             counted += [Counted(place, *steps(one), float(atom.event.count)) for one in repeats]
+            if len(repeats) > 1:
+                counted.append(Counted(place, start, end, float(atom.event.count * len(repeats))))
     return Lesson(features, actions, manners, tuple(counted))
 
 
 def _perhaps(atom: Atom) -> set[str]:
-    """Actions that a clip may hold, its own among them, with those that look the same."""
-    return {kin for action in atom.holds for kin in (action, *SHOWN_BY.get(action, ()))}
+    """Actions that a clip may hold, its own among them, with those that look the same; who goes also steps."""
+    held = {kin for action in atom.holds for kin in (action, *SHOWN_BY.get(action, ()))}
+    return held | ({"step"} if held & {"walk", "run", "turn"} else set())
+
+
+def counted_lessons(recipe: Recipe, tokenizer: MotionTokenizer) -> list[Lesson]:
+    """Real clips of the train and the validation split that were counted by eye; of other events nothing is known."""
+    rng = np.random.default_rng([recipe.seed, 1])
+    clips = {clip.id: clip for split in ("train", "val") for clip in load_openmocap(split=split)}
+    found = []
+    rows = json.loads(recipe.counted.read_text(encoding="utf-8"))
+    for row in rows:
+        if not row.get("sure", True) or row["clip"] not in clips or row["action"] not in ACTIONS:
+            continue
+        clip = clips[row["clip"]].motion
+        motion = uniform(clip[row.get("start") or 0 : len(clip) if row.get("end") is None else row["end"]])
+        event = Event(row["action"], row.get("side") or "", count=row["count"])
+        atom = Atom(row["clip"], motion, event, frozenset(), ends_upright=True)
+        for one in (atom, atom.mirrored):
+            whole = Interval(0, len(one.motion))
+            composed = Composed(one.motion, EventProgram(((one.event,),)), (whole,), ((whole,),), (), 0.0)
+            for _ in range(VIEWS):
+                for lesson in _lessons(composed, [one], rng, tokenizer):
+                    own = ACTIONS.index(one.event.action)
+                    is_own = np.arange(len(ACTIONS)) == own
+                    found.append(replace(lesson, actions=np.where(is_own, lesson.actions, UNKNOWN)))
+    return found
 
 
 def _manners(event: Event) -> dict[int, float]:
@@ -265,11 +300,11 @@ def _manners(event: Event) -> dict[int, float]:
 # --- training -----------------------------------------------------------------------------------------------------
 
 
-def _terms(detector: EventDetector, draw: Draw, alone: Sequence[Lesson], joined: Sequence[Lesson]) -> dict[str, Tensor]:
+def _terms(detector: EventDetector, draw: Draw, pools: Sequence[Sequence[Lesson]]) -> dict[str, Tensor]:
     """Losses on a batch: what happens, on which side and way, and how often."""
     chosen = []
-    for _ in range(BATCH):
-        pool = joined if draw.rng.random() < JOINED_SHARE else alone
+    for place in draw.rng.choice(len(pools), BATCH, p=SHARES):
+        pool = pools[int(place)]
         chosen.append((pool[int(draw.rng.integers(len(pool)))], float(draw.rng.random())))
     steps = torch.zeros(BATCH, CROP, FRAMES_PER_STEP * len(detector.mean))
     actions = torch.full((BATCH, CROP, len(ACTIONS)), UNKNOWN)
@@ -309,7 +344,7 @@ def _masked_bce(logits: Tensor, truth: Tensor) -> Tensor:
     return (each * weight).sum() / weight.sum().clamp(min=1)
 
 
-def card(folder: Path, alone: Sequence[Lesson], joined: Sequence[Lesson]) -> str:
+def card(folder: Path, alone: Sequence[Lesson], joined: Sequence[Lesson], counted: Sequence[Lesson]) -> str:
     """README.md of the detector's folder."""
     size = (folder / "model.safetensors").stat().st_size / 1e6
     return f"""---
@@ -321,8 +356,9 @@ library_name: kinalign
 
 A motion in; for every tenth of a second out: which of {len(ACTIONS)} actions happen, on which side, and how much of a
 repetition goes by. {size:.1f} MB in half precision. Trained from nothing on the train split of openmocap20, on
-{len(alone)} motions of one event and {len(joined)} joined ones, by `python -m kinalign.recipes.detector`. It is the
-judge `learned`: an examiner that shares no rule with the kinematic judge. How right it is stands in docs/judges.md.
+{len(alone)} motions of one event and {len(joined)} joined ones, and on {len(counted)} of clips of the train and the
+validation split that were counted by eye, by `python -m kinalign.recipes.detector`. It is the judge `learned`: an
+examiner that shares no rule with the kinematic judge. How right it is stands in docs/judges.md.
 
 Actions: {", ".join(ACTIONS)}. It counts {", ".join(sorted(COUNTED))}; of other actions no label says how often.
 """
