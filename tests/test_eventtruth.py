@@ -20,13 +20,21 @@ def asked(text: str, task: SubTask | None = None) -> EventPrompt:
 
 
 def said(
-    prompt: EventPrompt, seen: str, score: int, *, order: bool | None = None, counts: tuple[int | None, ...] = ()
+    prompt: EventPrompt,
+    seen: str,
+    score: int,
+    *,
+    order: bool | None = None,
+    counts: tuple[int | None, ...] = (),
+    starts: tuple[int | None, ...] = (),
 ) -> Verdict:
     """A verdict that sees of each event: y(es), p(artly) or n(o)."""
     words: dict[str, Seen] = {"y": "yes", "p": "partly", "n": "no"}
     findings = tuple(
-        Finding(event, words[letter], count=count)
-        for event, letter, count in zip(prompt.program.events, seen, counts or (None,) * len(seen), strict=True)
+        Finding(event, words[letter], start, count=count)
+        for event, letter, count, start in zip(
+            prompt.program.events, seen, counts or (None,) * len(seen), starts or (None,) * len(seen), strict=True
+        )
     )
     return Verdict(score, prompt.task, "made up", findings=findings, order_is_right=order)
 
@@ -54,6 +62,19 @@ def test_order_is_asked_only_where_all_events_of_a_temporal_prompt_are_seen() ->
     assert (number.value, number.of) == (1 / 2, 2)
     as_integrity = asked(WALK_SIT.prompt, "integrity")
     assert value([as_integrity], outcomes, "order") is None
+
+
+def test_pairs_of_seen_events_are_in_order_whatever_else_is_missing() -> None:
+    outcomes: list[list[Outcome]] = [
+        [
+            said(WALK_TURN_SIT, "yny", 3, starts=(0, None, 40)),
+            said(WALK_TURN_SIT, "yyy", 4, starts=(30, 10, 20)),
+            said(WALK_TURN_SIT, "ynn", 2, starts=(0, None, None)),
+        ]
+    ]
+    number = number_of(tallies([WALK_TURN_SIT], outcomes)["order_of_pairs"], is_share=True)
+    assert (number.value, number.of) == ((1 + 1) / (1 + 3), 4)
+    assert value([WALK_TURN_SIT], outcomes, "all_seen") == 1 / 3
 
 
 def test_a_count_is_right_off_by_one_or_wrong_and_what_is_not_seen_is_wrong() -> None:

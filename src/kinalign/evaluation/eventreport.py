@@ -16,6 +16,8 @@ from kinalign.evaluation.report import Metric
 from kinalign.run import read_json
 
 REAL = "real clips"
+CONDITIONAL = frozenset({"order", "order_of_pairs"})
+"""Asked only where events are seen: it is said of how many."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,10 @@ class EventReport:
         lines = [head, ["---"] * len(head)]
         for group, rows in groups.items():
             number = f" ({self.groups[group]})" if group in self.groups else ""
-            cells = [number_shown(metrics[name], rows[name], is_share=name in SHARES) for name in names]
+            cells = [
+                number_shown(metrics[name], rows[name], is_share=name in SHARES, with_of=name in CONDITIONAL)
+                for name in names
+            ]
             lines.append([f"{group}{number}", *cells])
         return markdown_table(lines)
 
@@ -104,7 +109,8 @@ prompts drawn with repetition
 better, ↓ lower, → nearer to the real clips'.
 
 - Order is asked of temporal prompts all of whose events are seen; by chance it is right in 50 % of two events and in
-  17 % of three. An event that is not seen has a wrong count. All right: score 5.
+  17 % of three. Pairs: each two events of them that are seen, whatever else is missing. In brackets, of how many.
+- An event that is not seen has a wrong count. All right: score 5.
 - FID, Diversity and the last row: against {config["data"]}. FID grows as motions get fewer: compare equal numbers.
 - On {config["device"]}, {config["threads"]} threads, Python {environment["python"]}, {packages}.
 {hashes}{costs}"""
@@ -132,8 +138,8 @@ def _event_panel(name: str, metric: Metric, groups: Mapping[str, Mapping[str, Nu
     return Panel(metric, spans)
 
 
-def number_shown(metric: Metric, number: Number, *, is_share: bool = False) -> str:
-    """23.4 [20.1, 27.0], a share in percent; – where nothing was asked or a judge does not say."""
+def number_shown(metric: Metric, number: Number, *, is_share: bool = False, with_of: bool = False) -> str:
+    """23.4 [20.1, 27.0] (48), a share in percent; – where nothing was asked or a judge does not say."""
     if number.value is None:
         return "–"
     factor, digits = 100 if is_share else 1, metric.digits
@@ -141,7 +147,7 @@ def number_shown(metric: Metric, number: Number, *, is_share: bool = False) -> s
     if number.low is None or number.high is None:
         return text
     low, high = (round(factor * bound, digits) + 0.0 for bound in (number.low, number.high))  # no -0.0
-    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]" + (f" ({number.of})" if with_of else "")
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:

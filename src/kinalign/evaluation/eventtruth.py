@@ -10,6 +10,7 @@ Letters: P prompts, R replications. A tally is (P, R, 2): what is counted, and o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,17 @@ Array = NDArray[np.floating]
 
 EVENT_METRICS = {
     "event_recall": Metric("Events seen %", "↑", 1),
+    "all_seen": Metric("All seen %", "↑", 1),
     "order": Metric("Order right %", "↑", 1),
+    "order_of_pairs": Metric("Pairs in order %", "↑", 1),
     "count_exact": Metric("Count exact %", "↑", 1),
     "count_within_1": Metric("Count ±1 %", "↑", 1),
     "all_right": Metric("All right %", "↑", 1),
     "score": Metric("Score 1–5", "↑", 2),
     "unjudged": Metric("Unjudged %", "↓", 1),
 }
-"""Order: of temporal prompts all of whose events are seen. Counts: of counted events, an event that is not seen being
+"""Order: of temporal prompts all of whose events are seen; pairs in order: of each two events of them that are seen,
+by when they begin, whatever else is missing. Counts: of counted events, an event that is not seen being
 wrong. All right: score 5. Unjudged: answers that are Invalid, which are left out of all else."""
 
 SHARES = frozenset(EVENT_METRICS) - {"score"}
@@ -49,6 +53,8 @@ def tallies(prompts: Sequence[EventPrompt], outcomes: Sequence[Sequence[Outcome]
         "order": any(verdict.order_is_right is not None for verdict in judged),
         "count": any(finding.count is not None for verdict in judged for finding in verdict.findings),
     }
+    tells["all_seen"] = tells["event_recall"]
+    tells["order_of_pairs"] = any(finding.start is not None for one in judged for finding in one.findings)
     counted: dict[str, Array] = {metric: np.zeros((len(prompts), len(outcomes[0]), 2)) for metric in EVENT_METRICS}
     for row, (prompt, answers) in enumerate(zip(prompts, outcomes, strict=True)):
         for column, outcome in enumerate(answers):
@@ -65,6 +71,12 @@ def _tally(prompt: EventPrompt, outcome: Outcome) -> dict[str, tuple[float, floa
     findings = outcome.findings if len(outcome.findings) == len(events) else ()
     seen = [finding for finding in findings if finding.seen != "no"]
     asks_order = prompt.task == "temporal" and len(seen) == len(events) and outcome.order_is_right is not None
+    begun = [
+        (step, finding.start)
+        for step, finding in zip(_steps(prompt), findings)
+        if prompt.task == "temporal" and finding.seen != "no" and finding.start is not None
+    ]
+    pairs = [start < later for (step, start), (next_step, later) in combinations(begun, 2) if step < next_step]
     numbered = [at for at, event in enumerate(events) if isinstance(event.count, int)]
     off_by = [
         abs(findings[at].count - events[at].count)  # type: ignore[operator]
@@ -73,13 +85,20 @@ def _tally(prompt: EventPrompt, outcome: Outcome) -> dict[str, tuple[float, floa
     ]
     return {
         "event_recall": (len(seen), len(events)),
+        "all_seen": (len(seen) == len(events), 1),
         "order": (float(bool(outcome.order_is_right)), 1) if asks_order else (0, 0),
+        "order_of_pairs": (sum(pairs), len(pairs)),
         "count_exact": (sum(off == 0 for off in off_by), len(numbered)),
         "count_within_1": (sum(off <= 1 for off in off_by), len(numbered)),
         "all_right": (outcome.score == 5, 1),
         "score": (outcome.score, 1),
         "unjudged": (0, 1),
     }
+
+
+def _steps(prompt: EventPrompt) -> list[int]:
+    """In which step each event stands."""
+    return [number for number, step in enumerate(prompt.program.steps) for _ in step]
 
 
 def wins(a: Array, b: Array) -> tuple[Array, Array]:

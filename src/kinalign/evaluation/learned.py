@@ -87,6 +87,9 @@ class DetectorConfig:
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1)
     dropout: float = 0.1
     actions: tuple[str, ...] = tuple(ACTIONS)
+    """What it was taught."""
+    counted: tuple[str, ...] = tuple(sorted(COUNTED))
+    """What of it it was taught to count."""
     threshold: float = 0.5
     """How sure it is of an action that it sees."""
 
@@ -239,13 +242,18 @@ class LearnedJudge:
         if unknown:
             return f"the detector was not taught {unknown[0]!r}; it sees {', '.join(self._places)}"
         uncounted = [
-            event.action for event in case.program.events if event.count is not None and event.action not in COUNTED
+            event.action for event in case.program.events if event.count is not None and not self._counted_as(event)
         ]
         return f"the detector was not taught to count {uncounted[0]!r}" if uncounted else ""
 
     def _shown_by(self, event: Event) -> list[int]:
         """Places of the actions that are a sign of an event."""
         return [self._places[a] for a in SHOWN_BY.get(event.action, (event.action,)) if a in self._places]
+
+    def _counted_as(self, event: Event) -> list[int]:
+        """Places of the actions whose repetitions are counted as those of an event: of a walk, its steps."""
+        known = self.detector.config.counted
+        return [place for place in self._shown_by(event) if self.detector.config.actions[place] in known]
 
     def _judged(self, case: Case, seeing: Seeing) -> Verdict:
         stretches = [self._stretches(event, seeing) for event in case.program.events]
@@ -285,9 +293,8 @@ class LearnedJudge:
         parts = own if case.task == "frequency" else [stretch]
         wrong = [why for part in parts for why in _wrong_manner(event, part, seeing)]
         count = None
-        if event.action in COUNTED:
-            # a walk is not counted, its steps are
-            rates = seeing.repetitions[:, [self._places[action] for action in _counted_as(event.action)]].max(axis=1)
+        if places := self._counted_as(event):
+            rates = seeing.repetitions[:, places].max(axis=1)
             count = max(1, round(sum(float(rates[max(part.start - 1, 0) : part.end + 1].sum()) for part in parts)))
         is_off = case.task != "frequency" and isinstance(event.count, int) and count != event.count
         if is_off:
@@ -321,11 +328,6 @@ def stretches_of(sure: Array, threshold: float) -> list[Stretch]:
         for start, end in zip(starts, ends)
         if end - start >= LEAST
     ]
-
-
-def _counted_as(action: str) -> list[str]:
-    """Actions whose repetitions count for an event."""
-    return [one for one in SHOWN_BY.get(action, (action,)) if one in COUNTED]
 
 
 def _length(stretch: Stretch) -> float:
