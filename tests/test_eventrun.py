@@ -17,12 +17,14 @@ from test_pipeline import lm_of, tokenizer_of
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, EvaluationError, VerdictError
 from kinalign.evaluation.commands import Evaluate, evaluate_command
-from kinalign.evaluation.eventcompare import compare_events
+from kinalign.evaluation.eventcompare import compare_events, write_pairs
 from kinalign.evaluation.eventreport import REAL, EventReport
 from kinalign.evaluation.eventrun import EventSettings, evaluate_events
 from kinalign.evaluation.eventsets import EventPrompts
 from kinalign.evaluation.eventstore import EventFolder
 from kinalign.events.parse import parse
+from kinalign.judge.human.labels import Vote, write_merged
+from kinalign.judge.human.questions import read_pairs
 from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.rubric import sub_task_of
 from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict
@@ -260,6 +262,60 @@ def test_pairs_without_two_scores_are_left_out(folders: tuple[Path, Path], tmp_p
     assert rates["temporal"].wins.of == 4 and rates["frequency"].wins.of < 2
 
 
+def test_what_could_not_be_judged_is_asked_again_and_nothing_else(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    class Moody(Counting):
+        """Judges nothing about counts at first."""
+
+        mood = "bad"
+
+        def _judge(self, case: Case) -> Outcome:
+            if case.task == "frequency" and self.mood == "bad":
+                return Invalid(self.name, "the endpoint is down")
+            return super()._judge(case)
+
+    kept = EventFolder.load(shutil.copytree(folders[0], tmp_path / "first"))
+    judge = Moody("moody")
+    assert sum(isinstance(one, Invalid) for row in kept.ask(judge) for one in row) == (invalid := judge.asked // 4)
+    judge.mood, asked = "good", judge.asked
+    answers = kept.ask(judge)
+    assert judge.asked == asked + invalid and not any(isinstance(one, Invalid) for row in answers for one in row)
+    scores = [[one.score for one in row if isinstance(one, Verdict)] for row in answers]
+    assert scores == [[one.score for one in row if isinstance(one, Verdict)] for row in kept.verdicts()["moody"]]
+
+
+def test_people_choose_between_the_motions_of_two_reports(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    path = write_pairs(*folders, tmp_path / "pairs")
+    questions = {question.id: question for question in read_pairs(path)}
+    assert len(questions) == 8
+    kept = [EventFolder.load(folder) for folder in folders]
+    for question, number in ((questions["own-2-001"], 2), (questions["own-0-001"], 0)):
+        assert question.prompt == TEXTS[number]
+        for shown, folder in zip(question.motions(), kept):
+            assert np.array_equal(shown.joints, folder.motions(1)[number].joints)
+
+    def vote(name: str, choice: Any, degree: str, user: str = "ann") -> Vote:
+        return Vote(*questions[name].what(), choice, degree, user, "")
+
+    votes = [
+        vote("own-0-000", "sample_2", "Much better"),
+        vote("own-0-001", "sample_1", "Better"),
+        vote("own-1-000", "sample_2", "Negligibly better/unsure"),
+        vote("own-2-000", "sample_2", "Better"),
+        vote("own-2-001", "sample_2", "Better"),
+        vote("own-2-001", "sample_1", "Better", "ben"),
+        vote("own-2-001", "sample_2", "Slightly better", "cem"),
+    ]
+    labels = write_merged(votes, tmp_path / "labels.jsonl")
+    rates = compare_events(*folders, votes=labels).wins["people who chose"]
+    assert (rates["all"].wins.value, rates["all"].wins.of) == ((1 + 0 + 0.5 + 1 + 1) / 5, 5)
+    assert rates["frequency"].wins.value == 1.0 and rates["all"].ties.value == 1 / 5
+    (tmp_path / "others.jsonl").write_text(
+        labels.read_text(encoding="utf-8").replace("own-", "other-"), encoding="utf-8"
+    )
+    with pytest.raises(EvaluationError, match="none of the pairs"):
+        compare_events(*folders, votes=tmp_path / "others.jsonl")
+
+
 def test_reports_that_cannot_be_compared_are_refused(
     folders: tuple[Path, Path], models: tuple[TextToMotion, TextToMotion], clips: list[Clip], tmp_path: Path
 ) -> None:
@@ -300,4 +356,6 @@ def test_bad_input_is_refused_before_anything_is_made(
         evaluate_command(Evaluate(events=True, outputs=tmp_path, out=tmp_path / "out"))
     with pytest.raises(ConfigError, match="give --events too"):
         evaluate_command(Evaluate(judge=("kinematic",), out=tmp_path / "out"))
+    with pytest.raises(ConfigError, match="pairs and votes are of two reports"):
+        evaluate_command(Evaluate(events=True, pairs=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
