@@ -1,8 +1,8 @@
-"""Supervised fine-tuning before preferences: half of a batch are composed motions, half is what was learned before.
+"""Supervised fine-tuning before preferences: motions that show all events, beside what was learned before.
 
 A model that does one in fifty prompts of two events right gives rewards nothing to choose from. Here it is shown
-motions in which all events happen (composed.py), with low-rank matrices beside its weights; the other half of a batch
-is practice of the tasks that it was trained on, so that it forgets none. As InstructGPT (Ouyang et al. 2022) did before
+motions in which all events happen (composed.py), with low-rank matrices beside its weights; the rest of a batch is
+practice of the tasks that it was trained on, so that it forgets none. As InstructGPT (Ouyang et al. 2022) did before
 its RLHF.
 """
 
@@ -24,7 +24,7 @@ from kinalign.data.openmocap import load_openmocap
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import ConfigError
 from kinalign.judge.named import judge_named
-from kinalign.judge.prompts import grammar_prompts
+from kinalign.judge.prompts import grammar_prompts, other_wordings
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.lm.instructions import Instruction
 from kinalign.lm.lora import TARGETS, Adapter, LoraConfig, add_lora
@@ -37,6 +37,8 @@ from kinalign.training import Draw, Optimization, optimize
 
 COMPOSED = "composed"
 """The source that composed motions are said to be of."""
+WORDINGS = 4
+"""Texts that say a composed motion."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class AlignSFT:
     """Prompts that are composed, a quarter of them with three events in a row."""
     copies: int = 2
     """Motions that are tried for each of them."""
+    batch_size: int = 24
+    """Composed motions of a batch."""
     practice: LMTraining = field(
         default_factory=lambda: LMTraining(
-            tasks="captions", balance=0.75, crop_share=0.5, word_weight=5.0, batch_size=16
+            tasks="captions", balance=0.75, crop_share=0.5, word_weight=5.0, batch_size=8
         )
     )
-    """What is practised beside; batch_size is that of either half, and `optimization` has no effect here."""
+    """What is practised beside, in the same batch; its network and its optimization have no effect here."""
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(rank=32, alpha=64.0, dropout=0.0, targets=TARGETS))
     optimization: Optimization = field(
         default_factory=lambda: Optimization(steps=900, learning_rate=2e-3, betas=(0.9, 0.98), checkpoint_every=100)
@@ -67,9 +71,9 @@ class AlignSFT:
     """Processor threads."""
 
     def __post_init__(self) -> None:
-        for name in ("prompts", "copies"):
+        for name in ("prompts", "copies", "batch_size"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name})")
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1 (--{name.replace('_', '-')})")
 
 
 def align_sft(config: AlignSFT) -> Path:
@@ -116,9 +120,8 @@ def composed_clips(model: TextToMotion, config: AlignSFT) -> list[TokenizedClip]
     with progress("encode", total=len(made)) as advance:
         for number, (prompt, motion) in enumerate(made):
             codes = model.tokenizer.encode(motion)
-            rows.append(
-                TokenizedClip(f"composed-{number:05d}", codes, (prompt.prompt,), COMPOSED, "train", label=prompt.task)
-            )
+            texts = tuple(other_wordings(prompt, WORDINGS, seed))
+            rows.append(TokenizedClip(f"composed-{number:05d}", codes, texts, COMPOSED, "train", label=prompt.task))
             advance()
     return rows
 
@@ -135,15 +138,20 @@ def train_sft(
     """Train the matrices that learn in place, from where the run folder stands: sub-tasks are seen equally often."""
     lm, practice = model.lm.eval(), config.practice
     sampler = ExampleSampler(clips, info, lm, practice)
-    instructions = model.instructions([clip.captions[0] for clip in composed])
+    instructions = [model.instructions(clip.captions) for clip in composed]
     answers = [lm.vocab.codes_to_ids(clip.codes).tolist() for clip in composed]
+    lengths = np.array([len(answer) for answer in answers])
     of_task = Counter(clip.label for clip in composed)
     share = np.array([1 / of_task[clip.label] for clip in composed]) / len(of_task)
 
     def terms_of(draw: Draw) -> dict[str, Tensor]:
         told, said = sampler.draw(draw.rng)
-        for row in draw.rng.choice(len(composed), practice.batch_size, p=share).tolist():
-            told.append(instructions[row] if draw.rng.random() >= practice.empty_share else Instruction(""))
+        # of about one length: little of a batch is then padding
+        pivot = lengths[draw.rng.choice(len(composed), p=share)]
+        near = share * (np.abs(lengths - pivot) <= 0.15 * pivot)
+        for row in draw.rng.choice(len(composed), config.batch_size, p=near / near.sum()).tolist():
+            is_empty = draw.rng.random() < practice.empty_share
+            told.append(Instruction("") if is_empty else instructions[row][draw.rng.integers(len(instructions[row]))])
             said.append(answers[row])
         told, said = draw.mine(told), draw.mine(said)
         loss = lm.loss(told, said, word_weight=practice.word_weight)

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from kinalign.errors import ConfigError, DataError, KinalignError, PromptError
 from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
-from kinalign.events.say import say
+from kinalign.events.say import say, wordings
 from kinalign.judge.rubric import SUB_TASKS, SubTask, sub_task_of
 from kinalign.run import write_atomically
 
@@ -275,6 +275,15 @@ class _Drawing:
 def meaning(program: EventProgram) -> list[list[tuple[str, str, str, object]]]:
     """What a text must not change: words may name the part of the body that the action needs."""
     return [[(event.action, event.side, event.direction, event.count) for event in step] for step in program.steps]
+
+
+def other_wordings(prompt: EventPrompt, number: int, seed: int = 0) -> list[str]:
+    """A prompt and up to `number` - 1 other texts of the train split that mean the same."""
+    texts = {prompt.prompt: None}
+    for text in wordings(prompt.program, 2 * number, seed, ordered=prompt.task != "integrity"):
+        if not _grammar().held_out.search(text.lower()) and meaning(parse(text)) == meaning(prompt.program):
+            texts[text] = None
+    return list(texts)[:number]
 
 
 def write_prompts(path: Path, prompts: Sequence[EventPrompt]) -> Path:

@@ -53,6 +53,8 @@ SAME_TIME_S = 0.15
 BOTH_NEAR = 0.1
 """Legs over the floor of both feet at most, where a high jump leaves or meets it with both."""
 FLYING_HIPS = 0.7
+GRAVITY_M_S2, FALL_SHARE = 9.81, 0.25
+"""Metres a second squared, and how much of what a body rises in a flight of that time it has to rise."""
 CUT_FLIGHT = 0.12
 """Legs over the floor of a foot at most where a motion begins or ends with a high jump: it just left, or is landing."""
 STRIDE_APART = 0.4
@@ -100,11 +102,8 @@ def flights(s: Signals) -> list[Flight]:
         before, after = max(start - 1, first), min(end, last)
         off, on = last_down[max(start - 1, 0)], next_down[after]
         rise = float(s.hips[start:end].max() - min(s.hips[before], s.hips[after]))
-        if (begins_cut and s.lift[start].min() > CUT_FLIGHT) or (ends_cut and s.lift[end - 1].min() > CUT_FLIGHT):
-            # nobody sees which feet it began or ended with, but a high jump with both feet is seen in the air
-            if rise > LEAP_RISE and _feet_together(s, start, end):
-                found.append(Flight(start, end, "both", "", rise))
-            continue
+        if rise * s.leg_at(start) < FALL_SHARE * GRAVITY_M_S2 * ((end - start) / FPS) ** 2 / 8:
+            continue  # who hardly goes up is not that long in the air, but floats
         # both feet were on the floor at about the same time, or in a high jump near it
         near = BOTH_NEAR if rise > LEAP_RISE else 0.0
         off_together = off.min() >= first and abs(int(off[0] - off[1])) <= SAME_TIME_S * FPS
@@ -117,8 +116,13 @@ def flights(s: Signals) -> list[Flight]:
             kind = "both" if off_together and on_together else "mixed"
         elif foot_off == foot_on:
             kind = "hop"
-        if (begins_cut or ends_cut) and not (kind == "both" and rise > LEAP_RISE):
-            continue
+        if begins_cut or ends_cut:
+            if rise <= LEAP_RISE:
+                continue
+            # nobody sees which feet it began or ended with, but a jump from a leap by how the legs are held in the air
+            is_seen = max(s.lift[start].min() * begins_cut, s.lift[end - 1].min() * ends_cut) <= CUT_FLIGHT
+            if kind != "both" or not is_seen:
+                kind = "both" if _feet_together(s, start, end) else "stride"
         found.append(Flight(start, end, kind, SIDES[foot_on] if kind == "hop" else "", rise))
     return found
 
