@@ -191,3 +191,11 @@ def test_time_backwards_makes_standing_up_of_sitting_down() -> None:
     assert known is sit and backwards.event == Event("stand_up") and backwards.ends_upright
     assert np.array_equal(backwards.motion.joints, sit.motion.joints[::-1])
     assert parse("a person stands up").events[0].action in ACTIONS
+
+
+def test_the_shipped_detector_sees_what_made_up_bodies_do() -> None:
+    judge = learned_judge()
+    walk = judge("a person walks forward", uniform(walking(80)))
+    assert isinstance(walk, Verdict) and walk.score == 5 and judge.name.startswith("learned (")
+    squats = judge("a person squats three times", uniform(walking(80)))
+    assert isinstance(squats, Verdict) and squats.score == 1

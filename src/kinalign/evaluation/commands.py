@@ -29,7 +29,7 @@ from kinalign.run import sha256_of_weights
 
 SHIPPED_ENCODER = "openmocap-evaluator"
 """Stands beside the shipped model."""
-EXAMINERS = ("kinematic",)
+EXAMINERS = ("kinematic", "learned")
 """Who judges events where nobody is named."""
 
 
@@ -72,8 +72,8 @@ class Evaluate:
     events: bool = False
     """Whether the events that prompts name happen, in order and as often as said, on prompts that no training met."""
     judge: tuple[str, ...] = ()
-    """With --events: who says what happens, one or more of kinematic, embedding, lvlm:MODEL, human:LABELS, or your own
-    as MODULE:CLASS; kinematic where it is left out."""
+    """With --events: who says what happens, one or more of kinematic, learned, embedding, lvlm:MODEL, human:LABELS, or
+    your own as MODULE:CLASS; kinematic and learned where it is left out."""
     prompts: Path | None = None
     """With --events: prompts of your own, a sentence a line or JSON lines; the held-out and the demo ones where it is
     left out."""
