@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kinalign.cli import main
+from kinalign.data.motions import write_motions
 from kinalign.errors import DataError, KinalignError
 from kinalign.events.parse import parse
 from kinalign.judge.human.labels import LabelFile
@@ -23,7 +24,7 @@ from kinalign.judge.verdict import Finding, Invalid, Outcome, Verdict
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import KIT
 from kinalign.motion.synthetic import jumping, standing, walking, waving
-from kinalign.preference.dataset import motion_name, write_motions, write_pairs
+from kinalign.preference.dataset import motion_name, write_pairs
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.preference.view import packed, spread, write_pairs_page
 

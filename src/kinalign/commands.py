@@ -294,13 +294,13 @@ def _model(config: Making) -> TextToMotion:
     if not config.formats:
         raise ConfigError(f"formats is empty; name one or more of {', '.join(get_args(FileFormat))} (--formats)")
     torch.set_num_threads(config.threads)
-    return TextToMotion.from_pretrained(config.model, adapter=_shares(config.adapter) or None)
+    return TextToMotion.from_pretrained(config.model, adapter=adapter_shares(config.adapter) or None)
 
 
-def _shares(adapters: Sequence[str]) -> dict[str, float]:
+def adapter_shares(adapters: Sequence[str]) -> dict[str, float]:
     """Folders of adapters and their shares.
 
-    >>> _shares(["a", "b=0.5", "rank=8/c"])
+    >>> adapter_shares(["a", "b=0.5", "rank=8/c"])
     {'a': 1.0, 'b': 0.5, 'rank=8/c': 1.0}
     """
     shares = {}

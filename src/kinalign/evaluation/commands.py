@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 import tyro
 
+from kinalign.commands import adapter_shares
 from kinalign.data.dataset import load_dataset
 from kinalign.data.records import Split
 from kinalign.errors import ConfigError, EvaluationError
@@ -18,12 +19,18 @@ from kinalign.evaluation.bench import EvaluationSettings
 from kinalign.evaluation.compare import compare, comparison_table
 from kinalign.evaluation.encoder import TextMotionEncoder
 from kinalign.evaluation.evaluate import evaluate
+from kinalign.evaluation.eventcompare import compare_events, write_pairs
+from kinalign.evaluation.eventrun import EventSettings, evaluate_events
+from kinalign.evaluation.eventsets import own_prompts, standard_prompts
 from kinalign.evaluation.report import TASKS, Report
+from kinalign.judge.named import judge_named
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.run import sha256_of_weights
 
 SHIPPED_ENCODER = "openmocap-evaluator"
 """Stands beside the shipped model."""
+EXAMINERS = ("kinematic", "learned")
+"""Who judges events where nobody is named."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Evaluate:
 
     model: tyro.conf.Positional[Path | None] = None
     """Model folder; the shipped model where it is left out."""
+    adapter: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Folder of an adapter, or FOLDER=SHARE of each of several: --adapter a=0.5 --adapter b=0.5."""
     task: Literal["t2m", "m2t", "pred", "inbetween", "tokenizer", "all"] = "all"
     """Text to motion, motion to text, prediction, in-between, the tokenizer alone, or everything."""
     out: Path = Path("report")
@@ -41,7 +50,8 @@ class Evaluate:
     split: Split = "test"
     encoder: Path | None = None
     """Evaluator folder; the shipped one where it is left out."""
-    replications: int = EvaluationSettings.replications
+    replications: int | None = None
+    """How often all is made anew; 20 where it is left out, with --events 3 motions of each prompt."""
     seed: int = EvaluationSettings.seed
     captions: Literal["random", "first"] | None = None
     """Which caption of a clip is its prompt: another in each replication, or always the first. Left out, it is the
@@ -59,14 +69,34 @@ class Evaluate:
     references: Path | None = None
     """Captions to hold the model's against, a JSON line {"id": ..., "captions": [...]} for each clip; the data set's
     own where it is left out."""
+    events: bool = False
+    """Whether the events that prompts name happen, in order and as often as said, on prompts that no training met."""
+    judge: tuple[str, ...] = ()
+    """With --events: who says what happens, one or more of kinematic, learned, embedding, lvlm:MODEL, human:LABELS, or
+    your own as MODULE:CLASS; kinematic and learned where it is left out."""
+    prompts: Path | None = None
+    """With --events: prompts of your own, a sentence a line or JSON lines; the held-out and the demo ones where it is
+    left out."""
+    prompts_per_task: int = 60
+    """With --events: held-out prompts of each sub-task."""
     compare: tuple[Path, Path] | None = None
-    """Two report folders: evaluates nothing, but says which of their differences are beyond chance."""
+    """Two report folders: evaluates nothing, but says which of their differences are beyond chance. With --events also
+    how often the second one wins; a --judge that was not asked yet is asked about the motions of both."""
+    pairs: Path | None = None
+    """With --events and --compare: write the motions of both to this folder, for people to choose between with
+    `kinalign judge label PAIRS/pairs.jsonl`."""
+    votes: Path | None = None
+    """With --events and --compare: labels that people gave to these pairs."""
     threads: int = 1
     """Processor threads."""
 
 
 def evaluate_command(config: Evaluate) -> None:
     """Measure a model, or motions of another system, on clips that it never saw; or compare two reports."""
+    if config.events:
+        _evaluate_events(config)
+        return
+    _require_no_event_options(config)
     if config.compare is not None:
         rows = compare(*config.compare)
         names = [Report.load(folder).system for folder in config.compare]
@@ -77,7 +107,7 @@ def evaluate_command(config: Evaluate) -> None:
     torch.set_num_threads(config.threads)
     settings = EvaluationSettings(
         tasks=_tasks(config),
-        replications=config.replications,
+        replications=EvaluationSettings.replications if config.replications is None else config.replications,
         seed=config.seed,
         captions=config.captions or ("first" if config.outputs else "random"),
         true_lengths=config.true_lengths,
@@ -85,29 +115,82 @@ def evaluate_command(config: Evaluate) -> None:
         many_candidates=config.many_candidates,
     )
     encoder = TextMotionEncoder.from_pretrained(config.encoder or shipped_model().parent / SHIPPED_ENCODER)
-    folder = config.model or shipped_model() if config.outputs is None else config.outputs
     references = _read_references(config.references) if config.references else None
     report = evaluate(
         load_dataset(config.data, config.split),
         encoder,
-        TextToMotion.from_pretrained(folder) if config.outputs is None else folder,
-        name=folder.resolve().name,
+        _model(config) if config.outputs is None else config.outputs,
+        name=_name(config),
         folder=config.out,
         encoder_sha256=sha256_of_weights([encoder]),
         train=load_dataset(config.data, "train"),
         settings=settings,
         references=references,
         outputs_fps=config.fps,
-        data=f"{config.data.resolve().name if config.data else 'openmocap20'}, {config.split} split",
+        data=_data_name(config),
     )
     print(report.markdown())
     print(config.out / "report.json")
 
 
+def _evaluate_events(config: Evaluate) -> None:
+    """Whether events happen, of a model's motions; or two such reports against each other."""
+    if config.compare is None and (config.pairs or config.votes):
+        raise ConfigError("pairs and votes are of two reports; name both (--compare A B)")
+    judges = [judge_named(name) for name in dict.fromkeys(config.judge)]
+    if config.compare is not None:
+        if config.pairs is not None:
+            print(write_pairs(*config.compare, config.pairs))
+            return
+        print(compare_events(*config.compare, judges=judges, votes=config.votes).markdown())
+        return
+    if config.outputs is not None or config.task != "all":
+        raise ConfigError("events are looked for in a model's motions for prompts: leave out --outputs and --task")
+    torch.set_num_threads(config.threads)
+    encoder = TextMotionEncoder.from_pretrained(config.encoder or shipped_model().parent / SHIPPED_ENCODER)
+    replications = EventSettings.replications if config.replications is None else config.replications
+    report = evaluate_events(
+        _model(config),
+        own_prompts(config.prompts) if config.prompts else standard_prompts(config.prompts_per_task, seed=config.seed),
+        judges or [judge_named(name) for name in EXAMINERS],
+        load_dataset(config.data, config.split),
+        encoder,
+        folder=config.out,
+        name=_name(config),
+        encoder_sha256=sha256_of_weights([encoder]),
+        settings=EventSettings(replications, config.seed),
+        data=_data_name(config),
+    )
+    print(report.markdown())
+    print(config.out / "report.json")
+
+
+def _require_no_event_options(config: Evaluate) -> None:
+    for name in ("judge", "prompts", "pairs", "votes"):
+        if getattr(config, name):
+            raise ConfigError(f"--{name} is said of an evaluation of events; give --events too")
+
+
+def _model(config: Evaluate) -> TextToMotion:
+    return TextToMotion.from_pretrained(config.model, adapter=adapter_shares(config.adapter) or None)
+
+
+def _name(config: Evaluate) -> str:
+    """What the report calls what is evaluated."""
+    if config.adapter:
+        return " + ".join(Path(text).name for text in config.adapter)
+    return (config.outputs or config.model or shipped_model()).resolve().name
+
+
+def _data_name(config: Evaluate) -> str:
+    return f"{config.data.resolve().name if config.data else 'openmocap20'}, {config.split} split"
+
+
 def _tasks(config: Evaluate) -> tuple[str, ...]:
     if config.outputs is not None:
-        if config.model is not None:
-            raise ConfigError("MODEL and --outputs are two things to evaluate; give one of them")
+        if config.model is not None or config.adapter:
+            what = "MODEL" if config.model is not None else "--adapter"
+            raise ConfigError(f"{what} and --outputs are two things to evaluate; give one of them")
         return ("t2m",) if config.task == "all" else (config.task,)
     if config.fps is not None:
         raise ConfigError(f"fps={config.fps} is said of --outputs, which are absent (--fps)")

@@ -81,13 +81,13 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference | None:
     x, y = x[both], y[both]
     if len(x) < 2:
         return None
-    means = np.concatenate([counts @ (y - x) for counts in _draws(len(x))]) / len(x)
+    means = np.concatenate([counts @ (y - x) for counts in draws(len(x))]) / len(x)
     low, high = np.quantile(means, [0.025, 0.975])
     return Difference(len(x), float(x.mean()), float(y.mean()), float(low), float(high))
 
 
 @lru_cache(maxsize=4)
-def _draws(num_clips: int) -> list[NDArray[np.uint8]]:
+def draws(num_clips: int) -> list[NDArray[np.uint8]]:
     """How often each clip is drawn in every resample, (1000, N) at a time."""
     rng = np.random.default_rng(0)
     shares = np.full(num_clips, 1 / num_clips)

@@ -278,14 +278,14 @@ class Atom:
         return self.event.side in OPPOSITE or self.event.direction in OPPOSITE
 
 
-def atoms_of(clips: Sequence[Clip]) -> list[Atom]:
-    """The clips of which a label tells the one event, and that begin standing."""
+def atoms_of(clips: Sequence[Clip], shown: Mapping[str, str] = SHOWN) -> list[Atom]:
+    """The clips of which a label tells the one event, and that begin standing; `shown` names it by the label."""
     atoms = []
     for clip in clips:
         meaning, truth = meaning_of(clip), truth_of(clip)
-        if meaning is None or truth is None or len(meaning.actions) != 1 or meaning.actions[0] not in SHOWN:
+        if meaning is None or truth is None or len(meaning.actions) != 1 or meaning.actions[0] not in shown:
             continue
-        action = SHOWN[meaning.actions[0]]
+        action = shown[meaning.actions[0]]
         motion = uniform(clip.motion)
         if action in GAITS and len(motion) > LONGEST_GAIT:
             start = (len(motion) - LONGEST_GAIT) // 2

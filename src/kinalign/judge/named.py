@@ -1,4 +1,4 @@
-"""Judges by name: kinematic, embedding, lvlm:MODEL, human:LABELS, or your own. Only the one asked for is loaded."""
+"""Judges by name: kinematic, learned, embedding, lvlm:MODEL, human:LABELS, or your own; only that one is loaded."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from kinalign.errors import ConfigError
 from kinalign.judge.verdict import Judge
 
-# Who makes a judge, by its name: the embedding judge's encoder lives a floor up, where only its name is known.
+# Who makes a judge, by its name: networks that judges stand on live floors up, where only their names are known.
 JUDGES = {
     "kinematic": "kinalign.judge.kinematic:KinematicJudge",
     "human": "kinalign.judge.human:HumanJudge",
     "embedding": "kinalign.evaluation.judging:embedding_judge",
+    "learned": "kinalign.evaluation.learned:learned_judge",
     "lvlm": "kinalign.judge.lvlm:LVLMJudge",
 }
 

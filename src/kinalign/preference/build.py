@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from kinalign.data.motions import write_motions
 from kinalign.errors import CheckpointError, ConfigError, PromptError
 from kinalign.judge.client import ChatClient, Estimate
 from kinalign.judge.lvlm import LVLMJudge
@@ -42,7 +43,6 @@ from kinalign.preference.dataset import (
     holds_motions,
     motion_name,
     require_pyarrow,
-    write_motions,
     write_pairs,
 )
 from kinalign.preference.pairs import PairRule, pairs_of

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from kinalign.errors import CheckpointError, ConfigError, DataError, KinalignError
+from kinalign.data.motions import read_motions
+from kinalign.errors import ConfigError, DataError, KinalignError
 from kinalign.events.program import EventProgram
 from kinalign.judge.verdict import Outcome, outcome_from_json
 from kinalign.motion.features import features_to_motion
 from kinalign.motion.motion import Motion
-from kinalign.motion.skeleton import skeleton_for
 from kinalign.preference.records import Candidate, PreferencePair
-from kinalign.run import read_tensors, write_atomically, write_tensors
+from kinalign.run import write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
@@ -153,38 +152,12 @@ def _outcome(text: str) -> Outcome:
     return outcome_from_json(json.loads(text))
 
 
-def write_motions(path: Path, motions: Mapping[str, Motion]) -> Path:
-    """Motions by name, as safetensors: joints (T, J, 3) from the pelvis' place on the ground, float16, and that place
-    (T, 2), x and z in metres, float32: off by less than a millimetre however far the body goes."""
-    tensors = {}
-    for name, motion in motions.items():
-        ground = motion.joints[:, :1] * [1, 0, 1]
-        tensors[f"{name}.joints"] = torch.from_numpy((motion.joints - ground).astype(np.float16))
-        tensors[f"{name}.ground"] = torch.from_numpy(ground[:, 0, ::2].astype(np.float32))
-        tensors[f"{name}.fps"] = torch.tensor(motion.fps)
-    return write_tensors(path, tensors)
-
-
 def holds_motions(path: Path, names: Sequence[str]) -> bool:
     """Whether a file holds exactly the motions of these names, whole."""
     try:
         return read_motions(path).keys() == set(names)
     except DataError:
         return False
-
-
-def read_motions(path: Path) -> dict[str, Motion]:
-    """What `write_motions` wrote. Raises DataError where the file is cut short."""
-    try:
-        tensors = read_tensors(path)
-    except CheckpointError as error:
-        raise DataError(f"{error}; give the same `kinalign prefer build` again, which makes it anew") from error
-    motions = {}
-    for name in (key.removesuffix(".joints") for key in tensors if key.endswith(".joints")):
-        joints = tensors[f"{name}.joints"].numpy().astype(np.float32)
-        joints[..., ::2] += tensors[f"{name}.ground"].numpy()[:, None]
-        motions[name] = Motion(joints, float(tensors[f"{name}.fps"]), skeleton_for(joints.shape[1]))
-    return motions
 
 
 def motion_name(prompt_id: str, candidate: Candidate) -> str:

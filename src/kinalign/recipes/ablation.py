@@ -112,7 +112,9 @@ def _train(
     start = None
     steps = recipe.steps // len(variant.stages)
     for stage in variant.stages:
-        optimization = Optimization(steps=steps, learning_rate=recipe.learning_rate, betas=(0.9, 0.98), seed=seed)
+        optimization = Optimization(
+            steps=steps, learning_rate=recipe.learning_rate, betas=(0.9, 0.98), precision="bfloat16", seed=seed
+        )
         settings = replace(variant.settings, tasks=stage, start=start, optimization=optimization)
         model = train_lm(rows, info, settings, folder=folder / stage, code_vectors=tokenizer.code_vectors())
         start = str(model.save_pretrained(folder / f"{stage}-model"))
