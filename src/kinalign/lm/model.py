@@ -388,12 +388,14 @@ class MotionLM(nn.Module):
         return Choices(logps, entropy, is_choice, hidden)
 
     def answer_logps(
-        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]], *, rows: int = 16
+        self, instructions: Sequence[Instruction | str], answers: Sequence[Sequence[int]], *, rows: int | None = None
     ) -> Tensor:
         """Log-probability (B,) of whole answers: the sum of `token_logps` over their tokens.
 
-        Computed for `rows` answers of about one length at a time, so that little of what is computed is padding.
+        Computed for `rows` answers of about one length at a time, so that little of what is computed is padding: 8
+        where they are not given, and on a GPU, which is not busy with so few, all.
         """
+        rows = rows or (8 if self.device.type == "cpu" else len(answers))
         states, is_place = self.encode(instructions)
         by_length = sorted(range(len(answers)), key=lambda row: len(answers[row]))
         sums = []
