@@ -66,12 +66,18 @@ def spread(pairs: Sequence[PreferencePair], limit: int) -> list[PreferencePair]:
     return [pairs[place] for place in sorted(in_turn[:limit])]
 
 
-def write_pairs_page(pairs: Iterable[PreferencePair], path: str | Path, *, title: str = "Preference pairs") -> Path:
-    """Write one self-contained page with all pairs; their candidates must carry their motions.
+def write_pairs_page(
+    pairs: Iterable[PreferencePair],
+    path: str | Path,
+    *,
+    title: str = "Preference pairs",
+    names: tuple[str, str] = ("Chosen", "Rejected"),
+) -> Path:
+    """Write one self-contained page with all pairs, whose sides it calls `names`; candidates must carry their motions.
 
     Raises DataError for no pairs and for a pair without motions, KinalignError when the file cannot be written.
     """
-    page = {"title": title, "player": player_shell(), "pairs": [_pair(pair) for pair in pairs]}
+    page = {"title": title, "names": names, "player": player_shell(), "pairs": [_pair(pair) for pair in pairs]}
     if not page["pairs"]:
         raise DataError("there are no pairs to show")
     script = asset("frame.js") + asset("pairs.js")

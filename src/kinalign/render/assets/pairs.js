@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const page = JSON.parse($("pairs").textContent);
 const sides = ["chosen", "rejected"];
+const names = page.names; // what the two are called
 
 let listed = []; // indices of the pairs that the filters leave
 let current = -1; // index of the pair that is shown
@@ -43,7 +44,7 @@ function base64(array) {
 
 async function play(pair, index) {
   const motions = await Promise.all(sides.map((side) => unpack(pair[side].motion)));
-  motions.forEach((motion, i) => { motion.caption = sides[i]; });
+  motions.forEach((motion, i) => { motion.caption = names[i].toLowerCase(); });
   if (index !== current) return; // one leafed on meanwhile
   const scene = JSON.stringify({ title: "", motions }).replaceAll("<", "\\u003c");
   frame.open({ srcdoc: page.player[0] + scene + page.player[1] });
@@ -56,7 +57,7 @@ const seconds = (motion) => motion.frames / motion.fps;
 function showVerdict(pair, side) {
   const said = pair[side], card = element("section", "verdict"), head = element("div", "said"), words = element("div");
   const tone = said.score === null ? "seen" : said.score >= 4 ? "yes" : said.score === 3 ? "partly" : "no";
-  const title = element("h2", "", side === "chosen" ? "Chosen" : "Rejected");
+  const title = element("h2", "", names[sides.indexOf(side)]);
   const notes = [`seed ${said.seed}`];
   if (said.ordered !== null) notes.unshift(said.ordered ? "in order" : "out of order");
   title.append(element("small", "", notes.join(" · ")));
