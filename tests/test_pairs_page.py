@@ -308,3 +308,11 @@ def test_people_are_asked_about_the_pairs_of_a_data_set_blind(folder: Path, tmp_
         ("test-00002-0", "frequency"),
         ("test-00002-1", "frequency"),
     ]
+
+
+def test_the_two_sides_are_called_what_one_says(browser: Any, tmp_path: Path) -> None:
+    page = write_pairs_page(three_pairs(), tmp_path / "named.html", names=("Aligned", "Base"))
+    with opened(browser, page) as shown:
+        titles = shown.locator(".verdict h2")
+        titles.first.wait_for()
+        assert [text.split()[0] for text in titles.all_inner_texts()] == ["Aligned", "Base"]

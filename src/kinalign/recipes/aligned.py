@@ -16,11 +16,13 @@ from pathlib import Path
 import tyro
 
 from kinalign.errors import EvaluationError
+from kinalign.evaluation.eventrun import EventSettings
 from kinalign.evaluation.eventstore import EventFolder
 from kinalign.judge.named import judge_named
 from kinalign.judge.verdict import Case
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.preference.view import spread, write_pairs_page
+from kinalign.run import read_json
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ def write_page(config: AlignedPage) -> Path:
     for folder in folders:
         motions = folder.motions(0)
         cases = [Case(one.prompt, motion, one.program, one.task) for one, motion in zip(prompts, motions)]
-        sides.append([Candidate(0, 0, None, said, motion) for motion, said in zip(motions, judge.judge_all(cases))])
+        settings = EventSettings(**read_json(folder.path / "config.json")["settings"])
+        seeds = [settings.seed_of(one.prompt, 0) for one in prompts]
+        rows = zip(seeds, judge.judge_all(cases), motions)
+        sides.append([Candidate(0, seed, None, said, motion) for seed, said, motion in rows])
     pairs = [
         PreferencePair(one.id, one.prompt, one.task, one.program, aligned, base, judge.name)
         for one, aligned, base in zip(prompts, *sides)
