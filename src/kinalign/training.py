@@ -92,6 +92,13 @@ class Draw:
         return batch[len(batch) * self.part // self.parts : len(batch) * (self.part + 1) // self.parts]
 
 
+def learned(module: nn.Module) -> nn.ParameterDict:
+    """The weights of a module that learn, as a module of their own: what a checkpoint has to hold."""
+    return nn.ParameterDict(
+        {name.replace(".", "/"): weight for name, weight in module.named_parameters() if weight.requires_grad}
+    )
+
+
 class Look(NamedTuple):
     """What was found when training was looked at: numbers to log, and whether it shall end here."""
 

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kinalign.data.phrasings import OPPOSITE
 from kinalign.data.records import Clip
 from kinalign.errors import DataError, KinalignError, MotionError
 from kinalign.evaluation.detector import truth_of
@@ -74,16 +73,20 @@ class Excerpt:
     """A part of a clip in which one event happens, `event.count` times where it has a count."""
 
     clip: str
-    motion: Motion
+    recorded: Motion
     event: Event
     starts_upright: bool
     ends_upright: bool
+    is_mirrored: bool = False
+
+    @property
+    def mirrored(self) -> Excerpt:
+        return replace(self, event=self.event.mirrored, is_mirrored=not self.is_mirrored)
 
     @cached_property
-    def mirrored(self) -> Excerpt:
-        side = OPPOSITE.get(self.event.side, self.event.side)
-        direction = OPPOSITE.get(self.event.direction, self.event.direction)
-        return replace(self, motion=self.motion.mirror(), event=replace(self.event, side=side, direction=direction))
+    def motion(self) -> Motion:
+        """What is shown; mirrored only when it is asked for, for few of many are drawn."""
+        return self.recorded.mirror() if self.is_mirrored else self.recorded
 
 
 class ComposedMotion(NamedTuple):

@@ -30,7 +30,6 @@ from kinalign.alignment.rollouts import (
     Learning,
     Rollouts,
     judge_reward,
-    learned,
     prompts_of,
     save_adapter,
     settings_of,
@@ -40,7 +39,7 @@ from kinalign.errors import ConfigError
 from kinalign.judge.prompts import EventPrompt
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.run import RunFolder
-from kinalign.training import Draw, optimize
+from kinalign.training import Draw, learned, optimize
 
 
 @dataclass(frozen=True)

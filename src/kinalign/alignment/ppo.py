@@ -36,7 +36,6 @@ from kinalign.alignment.rollouts import (
     Part,
     Rollouts,
     judge_reward,
-    learned,
     prompts_of,
     save_adapter,
     settings_of,
@@ -47,7 +46,7 @@ from kinalign.judge.prompts import EventPrompt
 from kinalign.lm.model import Choices
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.run import RunFolder, sha256_of_weights
-from kinalign.training import Draw, accelerated, optimize
+from kinalign.training import Draw, accelerated, learned, optimize
 
 GAMMA, LAMBDA = 1.0, 0.95
 """InstructMotion's."""

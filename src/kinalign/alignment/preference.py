@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinalign.alignment.losses import (
     PAIR_LOSSES,
@@ -50,7 +50,7 @@ from kinalign.preference.annotate import weights_of
 from kinalign.preference.dataset import load_preferences
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.run import RunFolder, config_to_json, progress, read_tensors, write_json, write_tensors
-from kinalign.training import Draw, Optimization, accelerated, autocast, optimize
+from kinalign.training import Draw, Optimization, accelerated, autocast, learned, optimize
 
 Loss = PairLoss | Literal["kto_pair", "kto", "orpo"]
 
@@ -464,22 +464,20 @@ def align(
         return terms | {"weight": torch.tensor(float(len(rows)))}
 
     aligned = TextToMotion(lm, model.tokenizer, name=model.name)
-    learned = nn.ParameterDict(
-        {name.replace(".", "/"): weight for name, weight in lm.named_parameters() if weight.requires_grad}
-    )
+    policy = learned(lm)
 
     @torch.no_grad()
     def held_out() -> dict[str, float]:
         with autocast(config.optimization.precision, process.device):
             return {name: float(value) for name, value in objective.terms(places.held_out).items()}
 
-    watcher = Watcher(aligned, run, learned, config.watch, held_out if places.held_out else None)
-    optimize(run, learned, terms_of, config.optimization, look=watcher)
+    watcher = Watcher(aligned, run, policy, config.watch, held_out if places.held_out else None)
+    optimize(run, policy, terms_of, config.optimization, look=watcher)
     watcher.restore()
     if lm.reader is not None:
         lm.reader.known.clear()
     if not config.full:
-        adapter = Adapter.of(lm, base=model.name if model.lm.merged is None else model.lm.merged.base)
+        adapter = Adapter.of(lm, base=model.name)
         merge_lora(lm.t5)
         lm.merged = adapter
     lm.eval()

@@ -31,17 +31,16 @@ from kinalign.alignment.preference import (
     split,
 )
 from kinalign.alignment.rewards import Codes, Rewarded
+from kinalign.alignment.rollouts import settings_of
 from kinalign.errors import CheckpointError, ConfigError
 from kinalign.judge.prompts import EventPrompt
 from kinalign.lm.instructions import Instruction
 from kinalign.lm.model import MotionLM
 from kinalign.pipeline import BATCH_SIZE, TextToMotion, shipped_model
-from kinalign.preference.annotate import weights_of
 from kinalign.preference.dataset import load_preferences
 from kinalign.preference.records import PreferencePair
 from kinalign.run import (
     RunFolder,
-    config_to_json,
     load_strictly,
     progress,
     read_json,
@@ -202,9 +201,8 @@ def train_reward_model(
     examples = examples_of(model, pairs, PreferenceConfig())
     degrees = [degree_of(pair) for pair in pairs]
     places = split(examples, config.held_out)
-    settings = config_to_json(config) | {"model": weights_of(model), "pairs": sha256_of_examples(examples)}
-    for name in ("out", "data", "threads"):
-        del settings[name]
+    settings = settings_of(config, model) | {"pairs": sha256_of_examples(examples)}
+    del settings["data"]  # the pairs are what it holds
     run = RunFolder.open(config.out, settings)
     lm = deepcopy(model.lm).to(accelerated().device).requires_grad_(True)
     if lm.reader is not None:

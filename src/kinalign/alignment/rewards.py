@@ -206,10 +206,9 @@ def _order(program: EventProgram, verdict: Verdict) -> float:
     """1 where all is there and in order, else half the share of pairs of events that begin one after the other."""
     if verdict.order_is_right and all(finding.seen != "no" for finding in verdict.findings):
         return 1.0
-    steps = [number for number, step in enumerate(program.steps) for _ in step]
     pairs = [
         (one, other)
-        for (step, one), (next_step, other) in combinations(zip(steps, verdict.findings), 2)
+        for (step, one), (next_step, other) in combinations(zip(program.step_of_events, verdict.findings), 2)
         if step < next_step
     ]
     in_turn = [one.start is not None and other.start is not None and one.start < other.start for one, other in pairs]

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from kinalign.alignment.preference import ADAPTER
 from kinalign.alignment.rewards import JudgeReward, Reward, RewardWeights
 from kinalign.alignment.watch import Watch
 from kinalign.errors import ConfigError, KinalignError
@@ -27,7 +28,7 @@ from kinalign.judge.prompts import EventPrompt, grammar_prompts, read_prompts
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.lm.instructions import Instruction
 from kinalign.lm.lora import Adapter, LoraConfig, add_lora, lora_folded, lora_off
-from kinalign.lm.model import Choices, MotionLM, Sampling
+from kinalign.lm.model import Choices, Sampling
 from kinalign.pipeline import TextToMotion
 from kinalign.preference.annotate import weights_of
 from kinalign.run import config_to_json, sha256_of_file
@@ -35,8 +36,6 @@ from kinalign.training import Draw, Optimization, accelerated
 
 AS_IT_IS = Sampling(temperature=1.0, top_p=1.0, guidance=1.0)
 """The policy's own distribution, which `MotionLM.choices` gives the log-probabilities of."""
-ADAPTER = "adapter"
-"""Folder of what was learned, in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -238,13 +237,6 @@ def peak_memory() -> dict[str, float]:
     return found
 
 
-def learned(lm: MotionLM) -> nn.ParameterDict:
-    """The weights that learn, as a module of their own: what a checkpoint holds."""
-    return nn.ParameterDict(
-        {name.replace(".", "/"): weight for name, weight in lm.named_parameters() if weight.requires_grad}
-    )
-
-
 def prompts_of(config: Learning) -> list[EventPrompt]:
     """The prompts of a command."""
     if config.file is None:
@@ -261,17 +253,16 @@ def judge_reward(config: Learning, model: TextToMotion) -> JudgeReward:
     return JudgeReward(model, judge_named(config.judge), config.weights)
 
 
-def settings_of(config: Learning, model: TextToMotion) -> dict[str, Any]:
-    """All that a run depends on, as config.json keeps it: not where it is made."""
+def settings_of(config: Any, model: TextToMotion) -> dict[str, Any]:
+    """All that a command's run depends on, as config.json keeps it: a file by what it holds, not where it is made."""
     settings = config_to_json(config)
     for name in ("out", "threads"):
         settings.pop(name)
-    settings["model"] = weights_of(model)
-    settings["file"] = sha256_of_file(config.file) if config.file else None
-    return settings
+    if settings.get("file"):
+        settings["file"] = sha256_of_file(config.file)
+    return settings | {"model": weights_of(model)}
 
 
 def save_adapter(model: TextToMotion, config: Learning) -> Path:
     """Write what was learned; returns the folder."""
-    base = model.name if model.lm.merged is None else model.lm.merged.base
-    return Adapter.of(model.lm, base=base).save_pretrained(config.out / ADAPTER)
+    return Adapter.of(model.lm, base=model.name).save_pretrained(config.out / ADAPTER)

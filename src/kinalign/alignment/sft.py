@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kinalign.alignment.composed import compose_motions, excerpts_of
-from kinalign.alignment.rollouts import ADAPTER, learned
+from kinalign.alignment.preference import ADAPTER
+from kinalign.alignment.rollouts import settings_of
 from kinalign.data.openmocap import load_openmocap
 from kinalign.data.tokens import TokenizedClip, TokensInfo
 from kinalign.errors import ConfigError
@@ -30,10 +30,9 @@ from kinalign.lm.instructions import Instruction
 from kinalign.lm.lora import Adapter
 from kinalign.lm.train import ExampleSampler, LMTraining
 from kinalign.pipeline import TextToMotion, shipped_model, tokenized
-from kinalign.preference.annotate import weights_of
-from kinalign.run import RunFolder, config_to_json, progress
+from kinalign.run import RunFolder, progress
 from kinalign.tokenizer.commands import tokenize_clips, tokens_info
-from kinalign.training import Draw, Optimization, optimize
+from kinalign.training import Draw, Optimization, accelerated, learned, optimize
 
 COMPOSED = "composed"
 """The source that composed motions are said to be of."""
@@ -85,24 +84,17 @@ def align_sft(config: AlignSFT) -> Path:
     base = config.model or shipped_model()
     model = TextToMotion.from_pretrained(base)
     info = tokens_info(model.tokenizer, base / "tokenizer")
-    run = RunFolder.open(config.out, _settings(config, model))
+    run = RunFolder.open(config.out, settings_of(config, model))
     composed = tokenized(config.out / COMPOSED, info, lambda: composed_clips(model, config))
     clips = tokenized(config.out / "tokens", info, lambda: _practised(model))
     before = deepcopy(model.lm)
-    model.lm.requires_grad_(True)
+    model.lm.to(accelerated().device).requires_grad_(True)
     if model.lm.reader is not None:
         model.lm.reader.freeze()
     train_sft(model, composed, clips, info, config, run=run)
     folder = Adapter.between(before, model.lm, config.rank, name=model.name).save_pretrained(config.out / ADAPTER)
     print(folder)
     return folder
-
-
-def _settings(config: AlignSFT, model: TextToMotion) -> dict[str, Any]:
-    settings = config_to_json(config)
-    for name in ("out", "threads"):
-        settings.pop(name)
-    return settings | {"model": weights_of(model)}
 
 
 def _practised(model: TextToMotion) -> list[TokenizedClip]:
@@ -139,7 +131,7 @@ def train_sft(
     *,
     run: RunFolder,
 ) -> None:
-    """Train the matrices that learn in place, from where the run folder stands: sub-tasks are seen equally often."""
+    """Train the weights that learn, in place, from where the run folder stands: sub-tasks are seen equally often."""
     lm, practice = model.lm.eval(), config.practice
     sampler = ExampleSampler(clips, info, lm, practice)
     instructions = [model.instructions(clip.captions) for clip in composed]

@@ -23,6 +23,7 @@ import numpy as np
 from kinalign.data.mirror_text import mirror_caption
 from kinalign.english import Verb, inflect
 from kinalign.errors import DataError
+from kinalign.events.program import OPPOSITE
 
 LANGUAGE = Path(__file__).with_name("phrasings.json")
 
@@ -244,9 +245,6 @@ def spoken_words() -> frozenset[str]:
         elif isinstance(part, str):
             texts.append(part)
     return frozenset(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
-
-
-OPPOSITE = {"left": "right", "right": "left"}
 
 
 # --- one sentence -----------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from typing import Any
 import tyro
 
 from kinalign.data.openmocap import load_openmocap
-from kinalign.data.phrasings import OPPOSITE, meaning_of
+from kinalign.data.phrasings import meaning_of
 from kinalign.data.records import Clip
 from kinalign.events.detect import DETECTED, Detection, detect_all
+from kinalign.events.program import OPPOSITE
 
 TRUTH = Path(__file__).with_name("detector_truth.json")
 

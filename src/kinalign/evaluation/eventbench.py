@@ -16,13 +16,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from kinalign.data.phrasings import OPPOSITE, meaning_of
+from kinalign.data.phrasings import meaning_of
 from kinalign.data.records import Clip
 from kinalign.errors import EvaluationError
 from kinalign.evaluation.detector import truth_of
 from kinalign.events.compose import Composed, Interval, Part, compose
 from kinalign.events.parse import parse
-from kinalign.events.program import Event, EventProgram
+from kinalign.events.program import OPPOSITE, Event, EventProgram
 from kinalign.events.say import say
 from kinalign.judge.rubric import SUB_TASKS, Seen, SubTask, score_events, score_frequency
 from kinalign.judge.verdict import Case, Finding
@@ -260,12 +260,7 @@ class Atom:
 
     @cached_property
     def mirrored(self) -> Atom:
-        event = replace(
-            self.event,
-            side=OPPOSITE.get(self.event.side, self.event.side),
-            direction=OPPOSITE.get(self.event.direction, self.event.direction),
-        )
-        return replace(self, motion=self.motion.mirror(), event=event, is_mirrored=not self.is_mirrored)
+        return replace(self, motion=self.motion.mirror(), event=self.event.mirrored, is_mirrored=not self.is_mirrored)
 
     @property
     def spare(self) -> int | None:

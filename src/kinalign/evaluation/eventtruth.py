@@ -73,7 +73,7 @@ def _tally(prompt: EventPrompt, outcome: Outcome) -> dict[str, tuple[float, floa
     asks_order = prompt.task == "temporal" and len(seen) == len(events) and outcome.order_is_right is not None
     begun = [
         (step, finding.start)
-        for step, finding in zip(_steps(prompt), findings)
+        for step, finding in zip(prompt.program.step_of_events, findings)
         if prompt.task == "temporal" and finding.seen != "no" and finding.start is not None
     ]
     pairs = [start < later for (step, start), (next_step, later) in combinations(begun, 2) if step < next_step]
@@ -94,11 +94,6 @@ def _tally(prompt: EventPrompt, outcome: Outcome) -> dict[str, tuple[float, floa
         "score": (outcome.score, 1),
         "unjudged": (0, 1),
     }
-
-
-def _steps(prompt: EventPrompt) -> list[int]:
-    """In which step each event stands."""
-    return [number for number, step in enumerate(prompt.program.steps) for _ in step]
 
 
 def wins(a: Array, b: Array) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ from kinalign.errors import CheckpointError, ConfigError, KinalignError
 from kinalign.evaluation.encoder import evaluator_features
 from kinalign.events.program import Event, EventProgram
 from kinalign.judge.rubric import Seen, score_events, score_frequency
-from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict
+from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict, judge_one
 from kinalign.motion.features import FeatureLayout, FeatureStats
 from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.skeleton import HUMANML3D
@@ -204,11 +204,7 @@ class LearnedJudge:
 
     def __call__(self, prompt: str, motion: Motion) -> Outcome:
         """The verdict on one motion; Invalid for a prompt that names no event."""
-        try:
-            case = Case.of(prompt, motion)
-        except KinalignError as error:
-            return Invalid(self.name, str(error))
-        return self.judge_all([case])[0]
+        return judge_one(self, prompt, motion)
 
     def judge_all(self, cases: Sequence[Case]) -> list[Outcome]:
         """A verdict for each case, in their order; a motion that occurs in many is read once."""

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinalign.data.mirror_text import mirror_caption
-from kinalign.data.phrasings import OPPOSITE, meaning_of, plain_captions
+from kinalign.data.phrasings import meaning_of, plain_captions
 from kinalign.data.records import Clip
+from kinalign.events.program import OPPOSITE
 
 Event = tuple[tuple[str, ...], tuple[str, ...]]
 """Actions one after the other, and the side of each or ''."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinalign.data.mirror_text import mirror_caption
-from kinalign.data.phrasings import OPPOSITE, Meaning, meaning_of, phrase, verb_phrases
+from kinalign.data.phrasings import Meaning, meaning_of, phrase, verb_phrases
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, DataError
 from kinalign.evaluation.contrasts import (
@@ -32,6 +32,7 @@ from kinalign.evaluation.contrasts import (
     with_count,
 )
 from kinalign.evaluation.encoder import EncoderConfig, TextBackbone, TextMotionEncoder, evaluator_features
+from kinalign.events.program import OPPOSITE
 from kinalign.motion.features import FeatureStats
 from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import Motion

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from kinalign.errors import ProgramError
@@ -36,6 +36,9 @@ DIRECTIONS = (
 PARTS = "hand arm elbow leg foot knee head hip shoulder body torso face finger object".split()
 MAX_COUNT = 100
 _OTHER = re.compile(r"other:[a-z]+(_[a-z]+)*")
+
+OPPOSITE = {"left": "right", "right": "left"}
+"""Sides in the mirror."""
 
 Count = int | Literal["several"] | None
 
@@ -80,6 +83,12 @@ class Event:
                 "None where not said"
             )
 
+    @property
+    def mirrored(self) -> Event:
+        """The event in the mirror: left and right are swapped."""
+        side, direction = (OPPOSITE.get(where, where) for where in (self.side, self.direction))
+        return replace(self, side=side, direction=direction)
+
     def to_json(self) -> dict[str, Any]:
         """What is said of it: the action and every field that is not empty."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -122,6 +131,11 @@ class EventProgram:
     def events(self) -> tuple[Event, ...]:
         """All events, step by step."""
         return tuple(event for step in self.steps for event in step)
+
+    @property
+    def step_of_events(self) -> tuple[int, ...]:
+        """In which step each of `events` stands."""
+        return tuple(number for number, step in enumerate(self.steps) for _ in step)
 
     def to_json(self) -> list[list[dict[str, Any]]]:
         """The steps as lists of objects, ready for a JSON file."""

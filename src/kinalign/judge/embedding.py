@@ -20,7 +20,7 @@ from kinalign.errors import ConfigError, KinalignError
 from kinalign.events.program import EventProgram
 from kinalign.events.say import say
 from kinalign.judge.rubric import Seen
-from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict
+from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict, judge_one
 from kinalign.motion.motion import Motion
 
 Array = NDArray[np.floating]
@@ -88,11 +88,7 @@ class EmbeddingJudge:
 
     def __call__(self, prompt: str, motion: Motion) -> Outcome:
         """The verdict on one motion; Invalid for a prompt that names no event."""
-        try:
-            case = Case.of(prompt, motion)
-        except KinalignError as error:
-            return Invalid(self.name, str(error))
-        return self.judge_all([case])[0]
+        return judge_one(self, prompt, motion)
 
     def judge_all(self, cases: Sequence[Case]) -> list[Outcome]:
         """A verdict for each case, in their order; each motion and each sentence is encoded once."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
-from kinalign.errors import KinalignError, MotionError
+from kinalign.errors import MotionError
 from kinalign.events.detect import DETECTED, Detection, detect_all
 from kinalign.events.detect.detection import times
 from kinalign.events.detect.stretches import Stretch
@@ -32,7 +32,7 @@ from kinalign.judge.signs import (
     sign_of,
     way_agrees,
 )
-from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict
+from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict, judge_one
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 
@@ -161,11 +161,7 @@ class KinematicJudge:
 
     def __call__(self, prompt: str, motion: Motion) -> Outcome:
         """The verdict on one motion; Invalid for a prompt that names no event or an event that joints do not show."""
-        try:
-            case = Case.of(prompt, motion)
-        except KinalignError as error:
-            return Invalid(NAME, str(error))
-        return self.judge_all([case])[0]
+        return judge_one(self, prompt, motion)
 
     def judge_all(self, cases: Sequence[Case]) -> list[Outcome]:
         """A verdict for each case, in their order; a motion that occurs in many is read once."""

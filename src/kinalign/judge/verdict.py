@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from kinalign.errors import VerdictError
+from kinalign.errors import KinalignError, VerdictError
 from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
 from kinalign.judge.rubric import SUB_TASKS, Seen, SubTask, sub_task_of
@@ -120,6 +120,15 @@ def outcome_from_json(values: Any) -> Outcome:
         return replace(verdict, findings=tuple(Finding.from_json(finding) for finding in values["findings"]))
     except (AttributeError, KeyError, TypeError) as error:
         raise VerdictError(f"this is no verdict: {str(values)[:200]} ({error})") from error
+
+
+def judge_one(judge: Judge, prompt: str, motion: Motion) -> Outcome:
+    """`judge_all` of the one case that a prompt makes; Invalid for a prompt that names no event."""
+    try:
+        case = Case.of(prompt, motion)
+    except KinalignError as error:
+        return Invalid(judge.name, str(error))
+    return judge.judge_all([case])[0]
 
 
 class Judge(Protocol):

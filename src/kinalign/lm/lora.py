@@ -202,7 +202,7 @@ class Adapter:
             other = theirs.get(place)
             if other is None or other.shape != weight.shape:
                 raise CheckpointError(f"the tuned model's {place} is not that of its base, or is absent")
-            change = (other - weight).float().cpu().view(len(weight), -1)
+            change = (other.to(weight) - weight).float().cpu().view(len(weight), -1)
             if change.any():
                 left, strengths, right = torch.linalg.svd(change, full_matrices=False)
                 root = strengths[:rank].sqrt()

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinalign.data.phrasings import OPPOSITE, Meaning, meaning_of, phrase
+from kinalign.data.phrasings import Meaning, meaning_of, phrase
 from kinalign.data.tokens import TokenizedClip
+from kinalign.events.program import OPPOSITE
 from kinalign.lm.model import MotionLM
 from kinalign.run import RunFolder
 from kinalign.training import Draw, Optimization, optimize

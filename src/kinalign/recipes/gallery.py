@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kinalign.data.openmocap import load_openmocap
-from kinalign.data.phrasings import OPPOSITE, meaning_of
+from kinalign.data.phrasings import meaning_of
 from kinalign.data.records import Clip
+from kinalign.events.program import OPPOSITE
 from kinalign.lm.model import Sampling
 from kinalign.motion.features import FeatureLayout, motion_to_features
 from kinalign.motion.motion import Motion
