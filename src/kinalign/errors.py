@@ -58,3 +58,7 @@ class InvalidCodes(KinalignError):
 
 class EvaluationError(KinalignError):
     """Numbers that cannot be given: too few samples, shapes that do not match, NaN, captions without words."""
+
+
+class PlanError(KinalignError):
+    """A plan that cannot be: an empty scene, an unknown action, no time, an answer of a planner that is none."""
