@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinalign.errors import MotionError
-from kinalign.motion.joining import bend, fade, lay_onto, smooth_step
+from kinalign.motion.joining import bend, fade, lay_onto, smooth_step, through
 from kinalign.motion.motion import Motion
+from kinalign.motion.physics import peak_jerk
 from kinalign.motion.rotations import axis_angle_to_quaternion, quaternion_rotate
 from kinalign.motion.synthetic import walking
 
@@ -89,6 +90,38 @@ def test_a_bent_motion_begins_where_it_was_and_ends_on_its_target(angle: float, 
     assert np.abs(bent.joints[:20] - motion.joints[:20]).max() < 1e-5
     assert np.abs(bent.joints[40:] - there.joints[40:]).max() < 1e-4
     assert np.array_equal(bent.joints[..., 1], motion.joints[..., 1])
+
+
+KEYS = [slice(0, 4), slice(20, 24), slice(36, 40)]
+
+
+@given(st.floats(-3.1, 3.1), st.floats(-5, 5), st.floats(-5, 5))
+def test_a_motion_led_through_its_moved_self_is_its_moved_self(angle: float, x: float, z: float) -> None:
+    motion = walking(40)
+    there = moved(motion, angle, (x, z))
+    assert np.abs(through(motion, KEYS, there, reach=8).joints - there.joints).max() < 1e-4
+
+
+def test_a_motion_is_led_through_the_keys_of_another_and_jerks_there_as_little_as_both() -> None:
+    motion, target = walking(40), moved(walking(48)[8:], 0.6, (1.0, -2.0))
+    target = replace(target, joints=target.joints + 0.2 * np.linspace(0, 1, 40)[:, None, None] * np.array([1, 0, 0]))
+    led = through(motion, KEYS, target, reach=8)
+    for key in KEYS:
+        assert np.array_equal(led.joints[key], target.joints[key].astype(led.joints.dtype))
+    joins = [4, 20, 24, 36]
+    assert peak_jerk(led, joins=joins) < 2.5 * max(peak_jerk(motion, joins=joins), peak_jerk(target, joins=joins))
+    cut = motion.joints.copy()
+    for key in KEYS:
+        cut[key] = target.joints[key]
+    assert peak_jerk(led, joins=joins) < 0.2 * peak_jerk(replace(motion, joints=cut), joins=joins)
+
+
+def test_a_motion_led_through_one_key_is_laid_onto_it_with_its_bones() -> None:
+    motion, target = walking(40), moved(walking(40), 1.0, (2, 1))
+    led = through(motion, [slice(16, 20)], target, reach=8)
+    assert np.abs(led.joints - target.joints).max() < 1e-4
+    with pytest.raises(MotionError, match="one key or more"):
+        through(motion, [], target, reach=8)
 
 
 def test_a_step_is_smooth_at_both_ends() -> None:

@@ -20,7 +20,7 @@ from kinalign.lm.lora import Adapter, is_adapter, read_mixed
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.vocab import HIDDEN, MotionVocab
 from kinalign.motion.features import uniform_skeleton
-from kinalign.motion.joining import bend, fade, lay_onto
+from kinalign.motion.joining import bend, fade, lay_onto, through
 from kinalign.motion.motion import Motion
 from kinalign.run import read_json, write_atomically, write_json
 from kinalign.tokenizer.tokenizer import Codes, MotionTokenizer
@@ -351,7 +351,7 @@ class TextToMotion:
         seed: int = 0,
         sampling: Sampling | None = None,
     ) -> list[Motion]:
-        """A motion that is at its moments `keys`, in seconds, about where the given one is, and made anew between.
+        """A motion that is at its moments `keys`, in seconds, where the given one is, and made anew between.
 
         A moment is a step of the tokenizer (0.2 s). Raises ConfigError for a moment outside the motion.
         """
@@ -362,7 +362,7 @@ class TextToMotion:
     def ask_keys(self, motion: Motion, steps: Sequence[int]) -> Asked:
         """What a motion of which only some `steps` are known asks of the language model: all that is between them.
 
-        The answer is a motion as long as the whole steps of this one, laid onto it where it is known. Raises
+        The answer is a motion as long as the whole steps of this one, and equal to it where it is known. Raises
         ConfigError for no step, for all of them and for one outside the motion, MotionError for too long a motion.
         """
         motion = motion.resample(self.tokenizer.config.fps)
@@ -373,14 +373,13 @@ class TextToMotion:
             raise ConfigError(f"steps={kept} must be some of 0 to {len(codes) - 1}, not none and not all")
         known = np.full_like(codes, HIDDEN)
         known[kept] = codes[kept]
-        frames = (np.array(kept)[:, None] * frames_per_step + np.arange(frames_per_step)).flatten()
+        keys = [slice(step * frames_per_step, (step + 1) * frames_per_step) for step in kept]
 
-        def laid(codes: Codes) -> Motion:
-            whole = self._decoded(codes.tolist(), motion)
-            return lay_onto(whole, frames, motion, frames)
+        def led(codes: Codes) -> Motion:
+            return through(self._decoded(codes.tolist(), motion), keys, motion, reach=self._frames(FADE_S))
 
         row = tuple(known.flatten().tolist())
-        return Asked(self._about(Task.IN_BETWEEN, row), (len(codes), len(codes)), laid, row)
+        return Asked(self._about(Task.IN_BETWEEN, row), (len(codes), len(codes)), led, row)
 
     def _motions(self, asked: Asked, *, num_candidates: int, seed: int, sampling: Sampling | None) -> list[Motion]:
         (answers,) = self.answers([asked], seeds=[seed], num_candidates=num_candidates, sampling=sampling)

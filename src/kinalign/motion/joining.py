@@ -5,7 +5,9 @@ Letters: T frames, J joints. Everything turns about the vertical only: up stays 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -98,6 +100,65 @@ def bend(motion: Motion, frames: slice, target: Motion, target_frames: slice, *,
     share = smooth_step(np.clip((np.arange(len(motion)) - start + 1) / (stop - start + 1), 0, 1))[:, None]
     bent = pivot + (_on_ground(motion.joints) - pivot) * np.exp(1j * angle * share) + shift * share
     return replace(motion, joints=_from_ground(bent, motion.joints[..., 1]))
+
+
+def through(motion: Motion, keys: Sequence[slice], target: Motion, *, reach: int) -> Motion:
+    """The motion led through the target's frames at `keys`, slices in their order that are equal there afterwards.
+
+    Each key is laid onto the target as by `lay_onto`; between two keys the turn about the pelvis and its way go over
+    smoothly from one to the other, and so does what the poses still lack. How that changed in a key goes on for at most
+    `reach` frames before and after it, so that nothing jerks there. Raises MotionError for no key.
+    """
+    if not keys:
+        raise MotionError("a motion is led through one key or more; there is none")
+    laid: Array = _laid_between(motion, keys, target)
+    led: Array = laid + _lacking(laid, keys, [target.joints[key] for key in keys], reach)
+    led = with_bone_lengths(led, motion.skeleton.with_bone_lengths_of(motion.joints[0]))
+    for key in keys:
+        led[key] = target.joints[key]
+    return replace(motion, joints=led)
+
+
+def _laid_between(motion: Motion, keys: Sequence[slice], target: Motion) -> Array:
+    """Joints (T, J, 3) of the motion, turned and moved over the ground so that every key lies on the target's."""
+    ground, pelvis = _on_ground(motion.joints), _on_ground(motion.joints[:, :1])
+    angles, places = np.empty(len(keys)), np.empty((len(keys), len(motion), 1), dtype=complex)
+    for number, key in enumerate(keys):
+        ours, theirs = ground[key], _on_ground(target.joints[key])
+        angles[number] = np.angle(np.vdot(ours - ours.mean(), theirs - theirs.mean()))
+        places[number] = theirs.mean() + (pelvis - ours.mean()) * np.exp(1j * angles[number])
+    angles = np.unwrap(angles)
+    angle, place = np.full((len(motion), 1), angles[0]), places[0].copy()
+    for number, (key, after) in enumerate(pairwise(keys)):
+        later = slice(key.stop, None)
+        share = smooth_step(np.minimum(np.arange(1, len(motion) - key.stop + 1) / (after.start - key.stop + 1), 1))
+        angle[later] = angles[number] + (angles[number + 1] - angles[number]) * share[:, None]
+        place[later] = places[number, later] + (places[number + 1] - places[number])[later] * share[:, None]
+    return _from_ground(place + (ground - pelvis) * np.exp(1j * angle), motion.joints[..., 1].astype(float))
+
+
+def _lacking(joints: Array, keys: Sequence[slice], wanted: Sequence[Array], reach: int) -> Array:
+    """What joints (T, J, 3) lack to be as wanted at keys, and smoothly less or more between them."""
+    off = [there - joints[key] for key, there in zip(keys, wanted)]
+    lacking = np.empty(joints.shape)
+    lacking[: keys[0].start], lacking[keys[-1].stop :] = off[0][0], off[-1][-1]
+    for number, (key, after) in enumerate(pairwise(keys)):
+        share = smooth_step(np.arange(1, after.start - key.stop + 1) / (after.start - key.stop + 1))[:, None, None]
+        lacking[key.stop : after.start] = off[number][-1] * (1 - share) + off[number + 1][0] * share
+    stops, starts = [0, *(key.stop for key in keys)], [*(key.start for key in keys), len(joints)]
+    for number, key in enumerate(keys):
+        lacking[key] = off[number]
+        if len(off[number]) > 1:
+            before = np.arange(1, min(reach, key.start - stops[number]) + 1)
+            behind = np.arange(1, min(reach, starts[number + 1] - key.stop) + 1)
+            lacking[key.start - before] -= _fading(before) * (off[number][1] - off[number][0])
+            lacking[key.stop - 1 + behind] += _fading(behind) * (off[number][-1] - off[number][-2])
+    return lacking
+
+
+def _fading(frames: NDArray[np.integer]) -> Array:
+    """A way of one a frame that comes to its end and goes back to 0 in the last of the frames 1 to N: (N, 1, 1)."""
+    return (frames * (1 - smooth_step(frames / (len(frames) + 1))))[:, None, None]
 
 
 def smooth_step(share: ArrayLike) -> Array:

@@ -104,6 +104,8 @@ class PreferBuild:
     """A winner's score is higher than this."""
     max_pairs: int = PairRule.max_pairs
     """Pairs of a prompt, at most."""
+    smoother: float = PairRule.smoother
+    """Of two motions with one score, the better one is smoother by this share; 0 makes no pair of them."""
     bench: Path | None = None
     """report.json of `kinalign events bench` for this judge: its accuracy goes onto the card."""
     dry_run: bool = False
@@ -127,7 +129,7 @@ def prefer_build(config: PreferBuild) -> Path:
     model.instructions([prompt.prompt for prompt in prompts])
     sampling = model.sampling(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
     draws = Draws(config.candidates, config.seed, sampling, config.constrained)
-    rule = PairRule(config.gap, config.min_winner, config.max_pairs)
+    rule = PairRule(config.gap, config.min_winner, config.max_pairs, config.smoother)
     if config.dry_run:
         _tell(config, prompts, draws, model, judge)
         return config.out
@@ -255,6 +257,8 @@ def _finish(
     with progress("pairs", total=len(prompts)) as advance:
         for number, of_chunk in enumerate(draws.chunks(prompts)):
             chunk = read_chunk(folder, number, of_chunk, draws)
+            if rule.smoother:
+                chunk = with_motions(chunk, model)
             shown: list[tuple[str, EventPrompt, Candidate]] = []
             for prompt, candidates in zip(of_chunk, chunk.judged_candidates()):
                 own = pairs_of(prompt, candidates, rule, model=settings["model"], judge=settings["judge"])
