@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kinalign.alignment.composed import MOST_FRAMES, Composer, compose_motions, excerpts_of, with_arms_of
+from kinalign.alignment.composed import compose_motions, excerpts_of
 from kinalign.data.records import Clip
 from kinalign.errors import DataError
 from kinalign.events.detect import detect
+from kinalign.events.excerpts import MOST_FRAMES, Composer, with_arms_of
 from kinalign.events.parse import parse
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.prompts import EventPrompt, grammar_prompts
@@ -58,7 +59,7 @@ def test_an_excerpt_holds_as_many_repetitions_as_it_says(clips: list[Clip]) -> N
 
 
 def test_what_no_word_of_a_clip_names_is_not_cut_out(clips: list[Clip]) -> None:
-    assert not [one for one in excerpts_of(clips) if one.clip == "silent"]
+    assert not [one for one in excerpts_of(clips) if one.source == "silent"]
 
 
 def test_every_excerpt_is_there_mirrored_too(clips: list[Clip]) -> None:
@@ -88,7 +89,7 @@ def test_a_composed_motion_shows_what_its_prompt_says(clips: list[Clip], text: s
 
 def test_the_same_seed_gives_the_same_motions_and_another_one_others(clips: list[Clip]) -> None:
     asked, excerpts = prompt("a person walks forward, then squats"), excerpts_of(clips)
-    first, again, other = (Composer(excerpts, seed).motion(asked) for seed in (0, 0, 3))
+    first, again, other = (Composer(excerpts, seed).motion(asked.program) for seed in (0, 0, 3))
     assert first is not None and again is not None and other is not None
     np.testing.assert_array_equal(first.joints, again.joints)
     assert first.joints.shape != other.joints.shape or np.abs(first.joints - other.joints).max() > 0.01

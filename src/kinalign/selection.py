@@ -145,6 +145,14 @@ def judged(prompt: str, motions: Sequence[Motion], judge: Judge, *, task: SubTas
     return Selection(prompt, judge.name, tuple(looked_at), len(looked_at), invalid, right)
 
 
+def chosen(prompt: str, judge: Judge, cases: Sequence[Case], *, keep: int = 1) -> Selection:
+    """The best motions of those that a judge is asked about, as `best_of` keeps them."""
+    looked_at = _judged(judge, cases)
+    invalid = sum(isinstance(one.outcome, Invalid) for one in looked_at)
+    kept = sorted(looked_at, key=merit, reverse=True)[:keep]
+    return Selection(prompt, judge.name, tuple(kept), len(cases), invalid, sum(one.is_right for one in looked_at))
+
+
 def _judged(judge: Judge, cases: Sequence[Case], *, first: int = 0) -> list[Judged]:
     outcomes = zip(cases, judge.judge_all(cases), strict=True)
     return [Judged(place, case.motion, outcome) for place, (case, outcome) in enumerate(outcomes, start=first)]

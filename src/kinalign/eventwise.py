@@ -1,0 +1,86 @@
+"""A prompt event by event: each event is made by itself, cut to what shows it, and joined to the others.
+
+A model that was taught on clips of one action does one event well and of several shows one or two; counts it follows
+loosely. So it is asked for each event alone, a few times and in a few wordings; the detector says where the event is in
+what comes, with which repetitions; these excerpts are put together as the prompt's program asks (events/excerpts.py),
+several times over, and a judge keeps the best whole. Long motion from plans is planning/compose.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kinalign.events.detect import DETECTED, detect_all
+from kinalign.events.excerpts import MOST_FRAMES, Composer, Excerpt, cut
+from kinalign.events.parse import parse
+from kinalign.events.program import EventProgram
+from kinalign.events.say import wordings
+from kinalign.judge.kinematic import KinematicJudge
+from kinalign.judge.rubric import SubTask, sub_task_of
+from kinalign.judge.verdict import Case, Judge
+from kinalign.lm.model import Sampling
+from kinalign.motion.joining import is_upright, uniform
+from kinalign.pipeline import TextToMotion
+from kinalign.selection import Selection, best_of, check_numbers, chosen
+
+WORDINGS = 4
+"""Texts in which the model is asked for an event."""
+CANDIDATES = 6
+"""Motions that are made for each of them."""
+MARGIN = 12
+"""Frames that are kept before and after an event: a limb comes and goes in them."""
+EVENT_FRAMES = 80
+"""Frames that each event may take on average where a prompt has more than fit into one motion of the model."""
+
+
+def by_events(
+    model: TextToMotion,
+    prompt: str,
+    n: int = 8,
+    *,
+    judge: Judge | None = None,
+    task: SubTask | None = None,
+    keep: int = 1,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+) -> Selection:
+    """The best of `n` motions that are put together of events made one by one, by the judge; None is the one by rules.
+
+    Where the excerpts cannot be put together it is `best_of`: the prompt as a whole. The same seed gives the same
+    motions. Raises PromptError for a prompt that names no event, ConfigError as `best_of`.
+    """
+    check_numbers(n, keep)
+    judge, program = judge or KinematicJudge(), parse(prompt)
+    task = task or sub_task_of(program)
+    excerpts = list(event_excerpts(model, program, seed=seed, sampling=sampling))
+    composer = Composer(excerpts, seed, most_frames=max(MOST_FRAMES, EVENT_FRAMES * len(program.events)))
+    motions = [motion for _ in range(n) if (motion := composer.motion(program)) is not None]
+    if len(motions) < keep:
+        return best_of(model, prompt, n, judge=judge, task=task, keep=keep, seed=seed, sampling=sampling)
+    cases = [Case(prompt, replace(motion, caption=prompt), program, task) for motion in motions]
+    return chosen(prompt, judge, cases, keep=keep)
+
+
+def event_excerpts(
+    model: TextToMotion, program: EventProgram, *, seed: int = 0, sampling: Sampling | None = None
+) -> Iterator[Excerpt]:
+    """What shows the program's events in motions that are made for each of them alone.
+
+    Each one is there mirrored too: a model that punches with one hand alone then punches with both. Of an event that
+    the detector does not know all of each motion is taken: that it is there only the model says.
+    """
+    events = list(dict.fromkeys(replace(event, count=None) for event in program.events))
+    asked = [(event, text) for event in events for text in wordings(EventProgram(((event,),)), WORDINGS, seed)]
+    answers = model.generate([text for _, text in asked], num_candidates=CANDIDATES, seed=seed, sampling=sampling)
+    known = {event.action for event in events} & DETECTED
+    for (event, text), generated in zip(asked, answers):
+        motions = [uniform(motion) for motion in generated.motions]
+        for motion, detections in zip(motions, detect_all(motions)):
+            for detection in detections:
+                if detection.action in known:
+                    for excerpt in cut(text, motion, detection, margin=MARGIN):
+                        yield excerpt
+                        yield excerpt.mirrored
+            if event.action not in DETECTED:
+                yield Excerpt(text, motion, event, is_upright(motion, 0), is_upright(motion, -1))
