@@ -113,9 +113,9 @@ def evaluate_events(
         [settings.seed_of(prompt.prompt, replication) for prompt in prompts.all]
         for replication in range(settings.replications)
     ]
-    many = (
-        None if choice is None else Chooser(choice, chooser, store, folder / CHOICES, reused=reuse and reuse / CHOICES)
-    )
+    many = None
+    if choice is not None:
+        many = Chooser(choice, chooser, store, folder / CHOICES, reused=reuse and reuse / CHOICES)
     _make(kept, store, bench, asked, seeds, many)
     free = store.answers("free", asked, seeds=seeds[0], constrained=False)
     is_none = np.array([[[codes is None, 1.0]] for (codes,) in free.codes])
