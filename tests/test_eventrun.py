@@ -17,6 +17,7 @@ from test_pipeline import lm_of, tokenizer_of
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, EvaluationError, VerdictError
 from kinalign.evaluation.commands import Evaluate, evaluate_command
+from kinalign.evaluation.eventchoice import Choice
 from kinalign.evaluation.eventcompare import compare_events, write_pairs
 from kinalign.evaluation.eventreport import REAL, EventReport
 from kinalign.evaluation.eventrun import EventSettings, evaluate_events
@@ -30,6 +31,7 @@ from kinalign.judge.rubric import sub_task_of
 from kinalign.judge.verdict import Case, Finding, Invalid, Outcome, Verdict
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import TextToMotion
+from kinalign.selection import best_of
 
 TEXTS = (
     "a person walks forward, then sits down.",
@@ -358,4 +360,121 @@ def test_bad_input_is_refused_before_anything_is_made(
         evaluate_command(Evaluate(judge=("kinematic",), out=tmp_path / "out"))
     with pytest.raises(ConfigError, match="pairs and votes are of two reports"):
         evaluate_command(Evaluate(events=True, pairs=tmp_path / "out"))
+    with pytest.raises(ConfigError, match="--best-of is said of an evaluation of events"):
+        evaluate_command(Evaluate(best_of=8, out=tmp_path / "out"))
+    with pytest.raises(ConfigError, match="give --best-of, which draws a number, or --until-right"):
+        evaluate_command(Evaluate(events=True, best_of=8, until_right=8, out=tmp_path / "out"))
+    with pytest.raises(ConfigError, match="n=0 leaves nothing"):
+        evaluate_command(Evaluate(events=True, best_of=0, out=tmp_path / "out"))
+    with pytest.raises(ConfigError, match="leave out --best-of"):
+        evaluate_command(Evaluate(events=True, best_of=8, compare=(tmp_path, tmp_path)))
     assert not (tmp_path / "out").exists()
+
+
+# the best of many
+
+
+class Late(Counting):
+    """Finds one of twelve motions right, by its joints, and is unwilling about one of seven."""
+
+    def _judge(self, case: Case) -> Outcome:
+        lot = int(abs(case.motion.joints.sum()) * 1e4)
+        if lot % 7 == 0:
+            return Invalid(self.name, "no luck", 0.25)
+        return Verdict(5 if lot % 12 == 0 else 1 + lot % 4, case.task, self.name, cost_usd=0.25)
+
+
+CHOICES = (Choice(8), Choice(20), Choice(24, until_right=True))
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_an_evaluation_chooses_as_best_of_does(
+    choice: Choice, models: tuple[TextToMotion, TextToMotion], clips: list[Clip], tmp_path: Path
+) -> None:
+    run(models[0], tmp_path / "many", clips, Counting(), choice=choice, chosen_by=Late("late"))
+    kept = EventFolder.load(tmp_path / "many")
+    drawn = 0
+    for replication in range(2):
+        for prompt, motion in zip(kept.prompts.all, kept.motions(replication)):
+            seed = TWO.seed_of(prompt.prompt, replication)
+            alone = best_of(
+                models[0], prompt.prompt, choice.n, judge=Late("late"), until_right=choice.until_right, seed=seed
+            )
+            assert np.allclose(motion.joints, alone.best.motion.joints, atol=1e-3)
+            drawn += alone.num_drawn
+    assert kept.spent().drawn == pytest.approx(drawn / 8)
+    if choice.until_right:
+        assert 8 < drawn / 8 < 24, "some are right before the others"
+
+
+def test_a_report_on_chosen_motions_says_who_chose_of_how_many_and_at_what_price(
+    folders: tuple[Path, Path], models: tuple[TextToMotion, TextToMotion], clips: list[Clip], tmp_path: Path
+) -> None:
+    folder = tmp_path / "first"
+    report = run(models[0], folder, clips, Counting(), Late("late"), choice=Choice(8), chosen_by=Late("late"))
+    assert report.system == "first, best of 8 by late" and report.drawn == 8
+    assert report.costs_usd["late, choosing,"] == pytest.approx(0.25 * 8 * 8)
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "## Seen by late, who chose them" in text and "## Seen by counting\n" in text
+    assert "8.0 candidates are drawn and judged for one" in text
+    assert EventReport.load(folder).drawn == 8 and EventReport.load(folders[0]).drawn == 1
+    late, plain = report.number("late", "score").value, run(models[0], tmp_path / "plain", clips, Late("late"))
+    assert (late or 0) > (plain.number("late", "score").value or 5)
+    found = compare_events(folders[0], folder)
+    assert found.systems == ("first", "first, best of 8 by late")
+    assert "best of 8 by late against first" in found.markdown()
+
+
+def test_a_choice_that_is_killed_ends_as_one_that_is_not_and_asks_little_again(
+    models: tuple[TextToMotion, TextToMotion], clips: list[Clip], tmp_path: Path
+) -> None:
+    class Stopped(Late):
+        def judge_all(self, cases: Sequence[Case]) -> list[Outcome]:
+            if self.asked:
+                raise KeyboardInterrupt
+            return super().judge_all(cases)
+
+    choice = Choice(24, until_right=True)
+    whole = run(models[0], tmp_path / "first", clips, Counting(), choice=choice, chosen_by=Late("late"))
+    with pytest.raises(KeyboardInterrupt):
+        run(models[0], tmp_path / "killed", clips, Counting(), choice=choice, chosen_by=Stopped("late"), name="first")
+    later = Late("late")
+    again = run(models[0], tmp_path / "killed", clips, Counting(), choice=choice, chosen_by=later, name="first")
+    assert same(whole, again) and whole.drawn == again.drawn
+    assert later.asked == whole.drawn * 8 - 4 * 8, "the first round of the first replication was judged before"
+    (path, *_) = sorted((tmp_path / "killed" / "choices").glob("*/*.json"))
+    path.write_text(path.read_text(encoding="utf-8").replace("own-0", "own-9"), encoding="utf-8")
+    (tmp_path / "killed" / "measures" / "000.safetensors").unlink()
+    with pytest.raises(VerdictError, match="other prompts"):
+        run(models[0], tmp_path / "killed", clips, Counting(), choice=choice, chosen_by=Late("late"), name="first")
+
+
+def test_what_was_drawn_and_chosen_for_another_evaluation_is_not_made_anew(
+    folders: tuple[Path, Path],
+    models: tuple[TextToMotion, TextToMotion],
+    clips: list[Clip],
+    tmp_path: Path,
+) -> None:
+    best, right = Choice(8), Choice(24, until_right=True)
+    run(models[0], tmp_path / "best", clips, Counting(), choice=best, chosen_by=Late("late"), reuse=folders[0])
+    assert not list((tmp_path / "best" / "answers").glob("000-00000.safetensors")), "the plain ones were there"
+    alone = run(models[0], tmp_path / "alone", clips, Counting(), choice=right, chosen_by=Late("late"))
+    judge = Late("late")
+    shared = run(
+        models[0], tmp_path / "right", clips, Counting(), choice=right, chosen_by=judge, reuse=tmp_path / "best"
+    )
+    assert same(shared, alone) and judge.asked == alone.drawn * 8 - 8 * 8
+    with pytest.raises(ConfigError, match="is of other sha256"):
+        run(models[1], tmp_path / "other", clips, Counting(), choice=best, chosen_by=judge, reuse=folders[0])
+
+
+def test_of_a_prompt_that_nobody_can_read_the_plain_motion_stays(
+    models: tuple[TextToMotion, TextToMotion], clips: list[Clip], tmp_path: Path
+) -> None:
+    program = parse(TEXTS[0])
+    odd = EventPrompts({"all": [EventPrompt("odd", "gribble the wug", "temporal", program), *prompts_of().all[1:]]})
+    run(models[0], tmp_path / "plain", clips, Counting(), prompts=odd)
+    run(models[0], tmp_path / "best", clips, Counting(), prompts=odd, choice=Choice(8), chosen_by=Late("late"))
+    plain, best = (EventFolder.load(tmp_path / name).motions(0) for name in ("plain", "best"))
+    assert np.array_equal(plain[0].joints, best[0].joints)
+    assert any(len(a) != len(b) or not np.allclose(a.joints, b.joints) for a, b in zip(plain[1:], best[1:]))

@@ -181,11 +181,12 @@ class TextToMotion:
         num_candidates: int = 1,
         sampling: Sampling | None = None,
         constrained: bool = True,
+        skip: int = 0,
     ) -> list[list[Codes | None]]:
         """Codes of the answers, `num_candidates` to each; None for an unconstrained answer that is no motion.
 
         All are made in batches of about one length. The first candidate depends on what is asked and on its seed, not
-        on what is asked beside it.
+        on what is asked beside it; so do all where no length is fixed. `skip` leaves out so many of the first ones.
         """
         order = sorted(range(len(asked)), key=lambda index: (asked[index].kind, asked[index].steps))
         size = max(1, BATCH_SIZE // max(1, num_candidates))
@@ -202,6 +203,7 @@ class TextToMotion:
                     max_steps=max(asked[index].steps[1] for index in batch),
                     known=[asked[index].known for index in batch] if asked[batch[0]].known else None,
                     constrained=constrained,
+                    skip=skip,
                 )
                 for index, candidates in zip(batch, rows):
                     # a motion that had to be longer began no differently

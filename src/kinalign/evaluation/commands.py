@@ -19,6 +19,7 @@ from kinalign.evaluation.bench import EvaluationSettings
 from kinalign.evaluation.compare import compare, comparison_table
 from kinalign.evaluation.encoder import TextMotionEncoder
 from kinalign.evaluation.evaluate import evaluate
+from kinalign.evaluation.eventchoice import Choice
 from kinalign.evaluation.eventcompare import compare_events, write_pairs
 from kinalign.evaluation.eventrun import EventSettings, evaluate_events
 from kinalign.evaluation.eventsets import own_prompts, standard_prompts
@@ -79,6 +80,15 @@ class Evaluate:
     left out."""
     prompts_per_task: int = 60
     """With --events: held-out prompts of each sub-task."""
+    best_of: int | None = None
+    """With --events: of so many motions of each prompt and seed take the best, as `kinalign generate` does."""
+    until_right: int | None = None
+    """With --events: draw until everything is as it is asked for, so many at most, as `kinalign generate` does."""
+    choose_by: str = "kinematic"
+    """With --best-of and --until-right: the judge who chooses. Its own verdict on what it chose proves nothing."""
+    reuse: Path | None = None
+    """With --events: report folder of the same model, prompts and seeds; what was drawn and chosen there is not made
+    anew."""
     compare: tuple[Path, Path] | None = None
     """Two report folders: evaluates nothing, but says which of their differences are beyond chance. With --events also
     how often the second one wins; a --judge that was not asked yet is asked about the motions of both."""
@@ -137,8 +147,14 @@ def _evaluate_events(config: Evaluate) -> None:
     """Whether events happen, of a model's motions; or two such reports against each other."""
     if config.compare is None and (config.pairs or config.votes):
         raise ConfigError("pairs and votes are of two reports; name both (--compare A B)")
+    if config.best_of is not None and config.until_right is not None:
+        raise ConfigError("give --best-of, which draws a number, or --until-right, which ends when it has a right one")
+    number = config.best_of if config.until_right is None else config.until_right
+    choice = None if number is None else Choice(number, config.until_right is not None)
     judges = [judge_named(name) for name in dict.fromkeys(config.judge)]
     if config.compare is not None:
+        if choice is not None or config.reuse is not None:
+            raise ConfigError("two reports are compared as they are: leave out --best-of, --until-right and --reuse")
         if config.pairs is not None:
             print(write_pairs(*config.compare, config.pairs))
             return
@@ -160,15 +176,19 @@ def _evaluate_events(config: Evaluate) -> None:
         encoder_sha256=sha256_of_weights([encoder]),
         settings=EventSettings(replications, config.seed),
         data=_data_name(config),
+        choice=choice,
+        chosen_by=judge_named(config.choose_by) if choice else None,
+        reuse=config.reuse,
     )
     print(report.markdown())
     print(config.out / "report.json")
 
 
 def _require_no_event_options(config: Evaluate) -> None:
-    for name in ("judge", "prompts", "pairs", "votes"):
+    for name in ("judge", "prompts", "best_of", "until_right", "reuse", "pairs", "votes"):
         if getattr(config, name):
-            raise ConfigError(f"--{name} is said of an evaluation of events; give --events too")
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} is said of an evaluation of events; give --events too")
 
 
 def _model(config: Evaluate) -> TextToMotion:

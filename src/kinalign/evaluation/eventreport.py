@@ -39,7 +39,10 @@ class EventReport:
     invalid: Number
     """Share of the model's answers that are no motion, when it is left to say what it likes."""
     seconds: float
-    """That one motion took, made in batches; the only number that two runs differ in."""
+    """That one motion took, made in batches, with all that was drawn and judged to choose it; the only number that two
+    runs differ in."""
+    drawn: float = 1.0
+    """Candidates that one motion was chosen of."""
 
     def number(self, judge: str, metric: str, *, group: str = "all") -> Number:
         """A number of the report; raises EvaluationError where it has none of that name."""
@@ -74,13 +77,16 @@ class EventReport:
     def markdown(self) -> str:
         """The report as people read it."""
         parts = [f"# Events of {self.system}", self._about()]
+        chose = self.config.get("choice", {}).get("by")
         for judge, groups in self.events.items():
-            parts += [f"## Seen by {judge}", self._table(EVENT_METRICS, groups)]
+            title = f"## Seen by {judge}" + (", who chose them" if judge == chose else "")
+            parts += [title, self._table(EVENT_METRICS, groups)]
         parts += ["## Quality of the motions", self._table(QUALITY_METRICS, self.quality)]
         invalid = number_shown(EVENT_METRICS["unjudged"], self.invalid, is_share=True)
         parts.append(
             f"Answers that are no motion, of decoding without constraints: {invalid} % of {self.invalid.of}. "
-            f"{1000 * self.seconds:.0f} ms a motion, made in batches."
+            f"{1000 * self.seconds:.0f} ms a motion, made in batches"
+            + (f": {self.drawn:.1f} candidates are drawn and judged for one." if chose else ".")
         )
         return "\n\n".join(parts) + "\n"
 

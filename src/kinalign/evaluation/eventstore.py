@@ -4,6 +4,8 @@ prompts.json                      the prompts of each set, with their event prog
 motions/000.safetensors           the motion of every prompt in replication 0, by the prompt's id
 measures/000.safetensors          their embeddings and physics; measures/real.safetensors: those of the real clips
 verdicts/JUDGE/000-00000.jsonl    what a judge said of 64 of them
+
+Where they are chosen of many (eventchoice.py), choices/JUDGE/ holds what whoever chose said of all.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,25 @@ from kinalign.run import progress, read_json, read_tensors, write_atomically, wr
 
 CASES_PER_FILE = 64
 """Verdicts that a kill can lose."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What motions took."""
+
+    seconds: float
+    """With all that was drawn and judged to choose them."""
+    drawn: float = 1.0
+    """Candidates."""
+    usd: float = 0.0
+    """The price of whoever chose."""
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.seconds + other.seconds, self.drawn + other.drawn, self.usd + other.usd)
+
+    def of_one(self, number: int) -> Spent:
+        """The share of one of so many motions."""
+        return Spent(self.seconds / number, self.drawn / number, self.usd / number)
 
 
 class EventFolder:
@@ -92,9 +114,10 @@ class EventFolder:
     def _motions(self, replication: int) -> Path:
         return self.path / "motions" / f"{_number(replication)}.safetensors"
 
-    def keep_made(self, replication: int, made: Made, seconds: float) -> None:
+    def keep_made(self, replication: int, made: Made, spent: Spent) -> None:
         """Write what is measured of a replication's motions; last, for by it the replication is known to be whole."""
-        write_tensors(self._measures(_number(replication)), _tensors(made) | {"seconds": torch.tensor(seconds)})
+        took = {name: torch.tensor(float(value)) for name, value in asdict(spent).items()}
+        write_tensors(self._measures(_number(replication)), _tensors(made) | took)
 
     def keep_real(self, made: Made, text: Vectors) -> None:
         """Write what is measured of real clips, and the embeddings of the prompts."""
@@ -111,9 +134,12 @@ class EventFolder:
             {name: real[name].numpy() for name in PHYSICS},
         )
 
-    def seconds(self) -> float:
-        """That one motion took."""
-        return float(np.mean([read_tensors(path)["seconds"].item() for path in self.measures[1:]]))
+    def spent(self) -> Spent:
+        """What one motion took."""
+        tensors = [read_tensors(path) for path in self.measures[1:]]
+        # folders of before there was a choice know of seconds only
+        whole = [name for name in asdict(Spent(0.0)) if all(name in one for one in tensors)]
+        return Spent(**{name: float(np.mean([one[name].item() for one in tensors])) for name in whole})
 
     # verdicts
 
@@ -122,7 +148,7 @@ class EventFolder:
 
         Whoever has another name, as another model or other settings, is another judge with a folder of its own.
         """
-        of_judge = self.path / "verdicts" / _slug(judge.name)
+        of_judge = self.path / "verdicts" / name_of_judge(judge.name)
         write_json(of_judge / "judge.json", {"judge": judge.name})
         total = self.replications * len(self.prompts.all)
         with progress(f"judging, {judge.name}", total=total) as advance:
@@ -183,7 +209,7 @@ def _number(replication: int) -> str:
     return f"{replication:03d}"
 
 
-def _slug(name: str) -> str:
+def name_of_judge(name: str) -> str:
     """A judge's name as that of a folder: no two names have the same."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"{plain[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

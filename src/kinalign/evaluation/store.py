@@ -26,10 +26,10 @@ class Answers(NamedTuple):
 
 
 class Store:
-    """Answers of one model in files of one folder, by name."""
+    """Answers of one model in files of one folder, by name; what `reused`, a folder of the same kind, has is read."""
 
-    def __init__(self, folder: Path, model: TextToMotion) -> None:
-        self.folder, self.model = folder, model
+    def __init__(self, folder: Path, model: TextToMotion, *, reused: Path | None = None) -> None:
+        self.folder, self.model, self.reused = folder, model, reused
 
     def answers(
         self,
@@ -39,14 +39,17 @@ class Store:
         seeds: Sequence[int],
         num_candidates: int = 1,
         constrained: bool = True,
+        skip: int = 0,
     ) -> Answers:
-        """The model's answers, read where they were written before."""
+        """The model's answers, after `skip` others, read where they were written before."""
         codes: list[list[Codes | None]] = []
         seconds = 0.0
         size = max(1, ANSWERS_PER_FILE // num_candidates)
         for start in range(0, len(asked), size):
             path = self.folder / f"{name}-{start:05d}.safetensors"
             part = slice(start, start + size)
+            if self.reused is not None and not path.exists() and (self.reused / path.name).exists():
+                path = self.reused / path.name
             if not path.exists():
                 begun = perf_counter()
                 made = self.model.answers(
@@ -54,6 +57,7 @@ class Store:
                     seeds=seeds[part],
                     num_candidates=num_candidates,
                     constrained=constrained,
+                    skip=skip,
                 )
                 _write(path, made, perf_counter() - begun)
             tensors = read_tensors(path)

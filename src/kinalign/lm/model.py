@@ -480,6 +480,7 @@ class MotionLM(nn.Module):
         max_steps: int = 49,
         known: Sequence[Sequence[int]] | None = None,
         constrained: bool = True,
+        skip: int = 0,
     ) -> list[list[list[int]]]:
         """Answers as token ids, `num_candidates` for each instruction: [prompt][candidate][token].
 
@@ -488,7 +489,8 @@ class MotionLM(nn.Module):
         gives for each prompt the codes of a motion of which only those that are HIDDEN are to be said.
 
         All chance is drawn from `generator` before: candidate c meets the same chance for every prompt, whatever other
-        prompts and however many candidates are asked for. With a generator for each prompt each meets its own.
+        prompts and however many candidates are asked for. With a generator for each prompt each meets its own. `skip`
+        leaves out so many of the first candidates, which have been made before.
         """
         if not instructions:
             return []
@@ -502,6 +504,7 @@ class MotionLM(nn.Module):
             max_steps=max_steps,
             known=known,
             constrained=constrained,
+            skip=skip,
         )
         return next(rounds)
 
@@ -518,6 +521,7 @@ class MotionLM(nn.Module):
         max_steps: int = 49,
         known: Sequence[Sequence[int]] | None = None,
         constrained: bool = True,
+        skip: int = 0,
     ) -> Iterator[list[list[list[int]]]]:
         """What `generate` gives, and for as long as is asked `num_candidates` more; instructions are read once.
 
@@ -542,6 +546,8 @@ class MotionLM(nn.Module):
         else:
             max_tokens = self.max_text_tokens if gives == "text" else max_steps * self.vocab.codes_per_step + 2
         generators = [generator] if isinstance(generator, torch.Generator) else generator
+        for each in generators:
+            torch.rand(skip, max_tokens, generator=each)
         while True:
             chances = torch.cat([torch.rand(num_candidates, max_tokens, generator=each) for each in generators])
             self.eval()
