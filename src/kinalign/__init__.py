@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kinalign.errors import KinalignError
     from kinalign.events.parse import parse
     from kinalign.events.program import EventProgram
+    from kinalign.eventwise import by_events
     from kinalign.judge.human import HumanJudge
     from kinalign.judge.kinematic import KinematicJudge
     from kinalign.judge.lvlm import LVLMJudge
@@ -50,6 +51,7 @@ __all__ = [
     "align",
     "annotate",
     "best_of",
+    "by_events",
     "features_to_motion",
     "load_dataset",
     "load_openmocap",
@@ -78,6 +80,7 @@ _HOMES = {
     "align": "kinalign.alignment.preference",
     "annotate": "kinalign.preference.annotate",
     "best_of": "kinalign.selection",
+    "by_events": "kinalign.eventwise",
     "features_to_motion": "kinalign.motion.features",
     "load_dataset": "kinalign.data.dataset",
     "load_openmocap": "kinalign.data.openmocap",

@@ -17,6 +17,7 @@ from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip
 from kinalign.errors import ConfigError, PromptError
 from kinalign.events.parse import parse
+from kinalign.eventwise import WHOLES, by_events
 from kinalign.judge.asking import told
 from kinalign.judge.named import judge_named
 from kinalign.judge.verdict import Judge
@@ -80,6 +81,9 @@ class Generate(Making):
     """Draw so many motions for each prompt and keep the best, by the judge."""
     until_right: int | None = None
     """Draw until everything is as it is asked for, by the judge, but so many motions at most; keep the best."""
+    by_events: bool = False
+    """Make each event of a prompt by itself and join them, the best of eight such motions or of --best-of: all events,
+    in order and as often as said, far more often than at once."""
     judge: str | None = None
     """Who judges what is seen, and when: kinematic, embedding, or lvlm:MODEL. Nobody where it is left out, and
     kinematic for the best of many."""
@@ -87,7 +91,8 @@ class Generate(Making):
     @property
     def num_drawn(self) -> int | None:
         """Motions to choose from, at most; None where there is no choice."""
-        return self.best_of if self.until_right is None else self.until_right
+        number = self.best_of if self.until_right is None else self.until_right
+        return max(WHOLES, self.num_candidates) if self.by_events and number is None else number
 
 
 def generate(config: Generate) -> list[Path]:
@@ -110,6 +115,9 @@ def generate(config: Generate) -> list[Path]:
         if judge is not None and config.num_drawn is not None and prompt not in unread:
             until_right = config.until_right is not None
             keep = config.num_candidates
+            if config.by_events:
+                del how["length_s"]
+                return by_events(model, prompt, config.num_drawn, judge=judge, keep=keep, **how)
             return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, until_right=until_right, **how)
         motions = model(prompt, num_candidates=config.num_candidates, **how)
         return motions if judge is None or prompt in unread else judged(prompt, motions, judge)
@@ -271,6 +279,11 @@ def _judge(config: Generate) -> Judge | None:
     """Who judges, if anybody; raises ConfigError before a model is loaded."""
     if config.best_of is not None and config.until_right is not None:
         raise ConfigError("say one of --best-of, which draws all, and --until-right, which ends with what is right")
+    if config.by_events and (config.until_right is not None or config.length_seconds is not None):
+        raise ConfigError(
+            "events that are made one by one are as long as they are, and put together a number of times: leave out "
+            "--until-right and --length-seconds"
+        )
     if config.num_drawn is not None:
         check_numbers(config.num_drawn, config.num_candidates)
     if config.judge is None and config.num_drawn is None:

@@ -26,18 +26,20 @@ from kinalign.selection import Selection, best_of, check_numbers, chosen
 
 WORDINGS = 4
 """Texts in which the model is asked for an event."""
-CANDIDATES = 6
+CANDIDATES = 4
 """Motions that are made for each of them."""
-MARGIN = 12
-"""Frames that are kept before and after an event: a limb comes and goes in them."""
-EVENT_FRAMES = 80
-"""Frames that each event may take on average where a prompt has more than fit into one motion of the model."""
+WHOLES = 8
+"""Motions that are put together of what was made, for a judge to choose from."""
+MARGINS = (12, 4)
+"""Frames that are kept before and after an event: a limb comes and goes in many, few join more often."""
+EVENT_FRAMES = 65
+"""Frames that each event, and each repetition of it, may take where all are more than one motion of the model holds."""
 
 
 def by_events(
     model: TextToMotion,
     prompt: str,
-    n: int = 8,
+    n: int = WHOLES,
     *,
     judge: Judge | None = None,
     task: SubTask | None = None,
@@ -54,7 +56,8 @@ def by_events(
     judge, program = judge or KinematicJudge(), parse(prompt)
     task = task or sub_task_of(program)
     excerpts = list(event_excerpts(model, program, seed=seed, sampling=sampling))
-    composer = Composer(excerpts, seed, most_frames=max(MOST_FRAMES, EVENT_FRAMES * len(program.events)))
+    times = sum(event.count if isinstance(event.count, int) else 1 for event in program.events)
+    composer = Composer(excerpts, seed, most_frames=max(MOST_FRAMES, EVENT_FRAMES * times))
     motions = [motion for _ in range(n) if (motion := composer.motion(program)) is not None]
     if len(motions) < keep:
         return best_of(model, prompt, n, judge=judge, task=task, keep=keep, seed=seed, sampling=sampling)
@@ -79,7 +82,7 @@ def event_excerpts(
         for motion, detections in zip(motions, detect_all(motions)):
             for detection in detections:
                 if detection.action in known:
-                    for excerpt in cut(text, motion, detection, margin=MARGIN):
+                    for excerpt in (one for margin in MARGINS for one in cut(text, motion, detection, margin=margin)):
                         yield excerpt
                         yield excerpt.mirrored
             if event.action not in DETECTED:

@@ -84,8 +84,11 @@ class Evaluate:
     """With --events: of so many motions of each prompt and seed take the best, as `kinalign generate` does."""
     until_right: int | None = None
     """With --events: draw until everything is as it is asked for, so many at most, as `kinalign generate` does."""
+    by_events: bool = False
+    """With --events: make each event of a prompt by itself and join them, as `kinalign generate --by-events` does."""
     choose_by: str = "kinematic"
-    """With --best-of and --until-right: the judge who chooses. Its own verdict on what it chose proves nothing."""
+    """With --best-of, --until-right and --by-events: the judge who chooses. Its own verdict on what it chose proves
+    nothing."""
     reuse: Path | None = None
     """With --events: report folder of the same model, prompts and seeds; what was drawn and chosen there is not made
     anew."""
@@ -150,11 +153,15 @@ def _evaluate_events(config: Evaluate) -> None:
     if config.best_of is not None and config.until_right is not None:
         raise ConfigError("give --best-of, which draws a number, or --until-right, which ends when it has a right one")
     number = config.best_of if config.until_right is None else config.until_right
-    choice = None if number is None else Choice(number, config.until_right is not None)
+    choice = None
+    if number is not None or config.by_events:
+        choice = Choice(number or Choice.n, config.until_right is not None, config.by_events)
     judges = [judge_named(name) for name in dict.fromkeys(config.judge)]
     if config.compare is not None:
         if choice is not None or config.reuse is not None:
-            raise ConfigError("two reports are compared as they are: leave out --best-of, --until-right and --reuse")
+            raise ConfigError(
+                "two reports are compared as they are: leave out --best-of, --until-right, --by-events and --reuse"
+            )
         if config.pairs is not None:
             print(write_pairs(*config.compare, config.pairs))
             return
@@ -185,7 +192,7 @@ def _evaluate_events(config: Evaluate) -> None:
 
 
 def _require_no_event_options(config: Evaluate) -> None:
-    for name in ("judge", "prompts", "best_of", "until_right", "reuse", "pairs", "votes"):
+    for name in ("judge", "prompts", "best_of", "until_right", "by_events", "reuse", "pairs", "votes"):
         if getattr(config, name):
             option = name.replace("_", "-")
             raise ConfigError(f"--{option} is said of an evaluation of events; give --events too")

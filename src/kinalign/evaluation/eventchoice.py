@@ -1,8 +1,9 @@
-"""Which of many candidates an evaluation of events takes: best of n and guided rejection, for many prompts at once.
+"""Which of many candidates an evaluation of events takes: best of n, guided rejection, and events made one by one.
 
-It is what selection.best_of takes for one prompt and seed: candidates are drawn in rounds of 8, the first one being
-what a plain evaluation shows, and whoever chooses reads the words alone, as at inference. A folder of choices, one for
-each judge, holds what it said of the candidates of 32 prompts in a round, so that a kill repeats little.
+The first two are what selection.best_of takes for one prompt and seed: candidates are drawn in rounds of 8, the first
+one being what a plain evaluation shows. The third is what eventwise.by_events makes. Whoever chooses reads the words
+alone, as at inference. A folder of choices, one for each judge, holds what it said of the candidates of 32 prompts in a
+round, or their motions, so that a kill repeats little.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from kinalign.errors import PromptError, VerdictError
+from kinalign.data.motions import read_motions, write_motions
+from kinalign.errors import ConfigError, PromptError, VerdictError
 from kinalign.evaluation.eventstore import Spent, name_of_judge
 from kinalign.evaluation.store import Store
+from kinalign.eventwise import by_events
 from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Case, Invalid, Judge, Outcome, Verdict, outcome_from_json
 from kinalign.motion.motion import Motion
@@ -30,13 +33,19 @@ PROMPTS_PER_FILE = 32
 
 @dataclass(frozen=True)
 class Choice:
-    """The best of `n` candidates; with `until_right` none are drawn after a round in which one is all right."""
+    """The best of `n` candidates; with `until_right` none are drawn after a round in which one is all right.
+
+    With `by_events` a candidate is put together of events that are made one by one.
+    """
 
     n: int = 8
     until_right: bool = False
+    by_events: bool = False
 
     def __post_init__(self) -> None:
         check_numbers(self.n, 1)
+        if self.until_right and self.by_events:
+            raise ConfigError("events made one by one are put together n times at once; leave out --until-right")
 
     @property
     def rounds(self) -> list[tuple[int, int]]:
@@ -44,6 +53,8 @@ class Choice:
         return [(first, min(first + ROUND, self.n)) for first in range(0, self.n, ROUND)]
 
     def __str__(self) -> str:
+        if self.by_events:
+            return f"event by event, best of {self.n}"
         return f"until right of {self.n}" if self.until_right else f"best of {self.n}"
 
 
@@ -80,6 +91,8 @@ class Chooser:
         advance: Callable[[int], object],
     ) -> tuple[list[Motion], Spent]:
         """The chosen motion of each prompt, and what one took; `advance` hears of how many prompts there is one."""
+        if self.choice.by_events:
+            return self._by_events(name, prompts, seeds, advance)
         plain = self.store.answers(name, asked, seeds=seeds)
         motions: list[Motion] = []
         total = Spent(plain.seconds, 0)
@@ -91,6 +104,36 @@ class Chooser:
             total += spent + Spent(perf_counter() - begun, 0)
             advance(len(best))
         return motions, total.of_one(len(prompts))
+
+    def _by_events(
+        self, name: str, prompts: Sequence[EventPrompt], seeds: Sequence[int], advance: Callable[[int], object]
+    ) -> tuple[list[Motion], Spent]:
+        motions: list[Motion] = []
+        total = Spent(0, 0)
+        for start in range(0, len(prompts), PROMPTS_PER_FILE):
+            own = prompts[start : start + PROMPTS_PER_FILE]
+            path = self.folder / f"{name}-{start:05d}-by-events.safetensors"
+            if self.reused is not None and not path.exists() and (self.reused / path.name).exists():
+                path = self.reused / path.name
+            if not (path.exists() and path.with_suffix(".json").exists()):
+                begun = perf_counter()
+                made = {
+                    prompt.id: self._assembled(prompt.prompt, seed)
+                    for prompt, seed in zip(own, seeds[start : start + PROMPTS_PER_FILE])
+                }
+                write_motions(path, made)
+                write_json(path.with_suffix(".json"), {"seconds": perf_counter() - begun})
+            kept = read_motions(path)
+            motions += [kept[prompt.id] for prompt in own]
+            total += Spent(float(read_json(path.with_suffix(".json"))["seconds"]), self.choice.n * len(own))
+            advance(len(own))
+        return motions, total.of_one(len(prompts))
+
+    def _assembled(self, prompt: str, seed: int) -> Motion:
+        try:
+            return by_events(self.store.model, prompt, self.choice.n, judge=self.judge, seed=seed).best.motion
+        except PromptError:  # no event can be read in it
+            return self.store.model(prompt, seed=seed)[0]
 
     def _best(
         self,

@@ -137,14 +137,14 @@ class Composer:
         return None
 
     def _options(self, event: Event) -> list[Excerpt]:
-        """Parts that show an event as often as it asks, or else once, to be joined with themselves."""
+        """Parts that show an event as often as it asks, else once, to be joined with themselves, else uncounted."""
         if event.action in WHOLE:
             counts: list[object] = [None]
         elif event.count is None:
             counts = [2, 3, 4] if event.action == "wave" else [1, 2]  # a hand that swings once does not wave
         else:
             counts = [event.count]
-        return self._fitting(event, counts) or self._fitting(event, [1])
+        return self._fitting(event, counts) or self._fitting(event, [1]) or self._fitting(event, [None])
 
     def _fitting(self, event: Event, counts: Sequence[object]) -> list[Excerpt]:
         return [
