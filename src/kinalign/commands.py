@@ -81,9 +81,10 @@ class Generate(Making):
     """Draw so many motions for each prompt and keep the best, by the judge."""
     until_right: int | None = None
     """Draw until everything is as it is asked for, by the judge, but so many motions at most; keep the best."""
-    by_events: bool = False
-    """Make each event of a prompt by itself and join them, the best of eight such motions or of --best-of: all events,
-    in order and as often as said, far more often than at once."""
+    by_events: Literal["auto", "yes", "no"] = "auto"
+    """Make each event of a prompt by itself and join them, the best of eight such motions or of --best-of. It shows all
+    events, in order and as often as said, far more often than a prompt made at once. auto: where a prompt names several
+    events or says how often, unless --best-of, --until-right or --length-seconds is given."""
     judge: str | None = None
     """Who judges what is seen, and when: kinematic, embedding, or lvlm:MODEL. Nobody where it is left out, and
     kinematic for the best of many."""
@@ -91,8 +92,14 @@ class Generate(Making):
     @property
     def num_drawn(self) -> int | None:
         """Motions to choose from, at most; None where there is no choice."""
-        number = self.best_of if self.until_right is None else self.until_right
-        return max(WHOLES, self.num_candidates) if self.by_events and number is None else number
+        return self.best_of if self.until_right is None else self.until_right
+
+    def is_by_events(self, prompt: str) -> bool:
+        """Whether the events of a prompt that can be read are made one by one."""
+        if self.by_events != "auto" or self.num_drawn is not None or self.length_seconds is not None:
+            return self.by_events == "yes"
+        events = parse(prompt).events
+        return len(events) > 1 or events[0].count is not None
 
 
 def generate(config: Generate) -> list[Path]:
@@ -103,7 +110,7 @@ def generate(config: Generate) -> list[Path]:
     judge = _judge(config)
     model = _model(config)
     model.instructions(prompts, length_s=config.length_seconds)
-    unread = _unread(prompts) if judge is not None else {}
+    unread = _unread(prompts, warn=judge is not None)
 
     def make(number: int) -> list[Motion] | Selection:
         how: dict[str, Any] = {
@@ -111,13 +118,12 @@ def generate(config: Generate) -> list[Path]:
             "length_s": config.length_seconds,
             "sampling": config.sampling(model),
         }
-        prompt = prompts[number]
+        prompt, keep = prompts[number], config.num_candidates
+        if prompt not in unread and config.is_by_events(prompt):
+            del how["length_s"]
+            return by_events(model, prompt, config.num_drawn or max(WHOLES, keep), judge=judge, keep=keep, **how)
         if judge is not None and config.num_drawn is not None and prompt not in unread:
             until_right = config.until_right is not None
-            keep = config.num_candidates
-            if config.by_events:
-                del how["length_s"]
-                return by_events(model, prompt, config.num_drawn, judge=judge, keep=keep, **how)
             return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, until_right=until_right, **how)
         motions = model(prompt, num_candidates=config.num_candidates, **how)
         return motions if judge is None or prompt in unread else judged(prompt, motions, judge)
@@ -279,7 +285,7 @@ def _judge(config: Generate) -> Judge | None:
     """Who judges, if anybody; raises ConfigError before a model is loaded."""
     if config.best_of is not None and config.until_right is not None:
         raise ConfigError("say one of --best-of, which draws all, and --until-right, which ends with what is right")
-    if config.by_events and (config.until_right is not None or config.length_seconds is not None):
+    if config.by_events == "yes" and (config.until_right is not None or config.length_seconds is not None):
         raise ConfigError(
             "events that are made one by one are as long as they are, and put together a number of times: leave out "
             "--until-right and --length-seconds"
@@ -291,14 +297,15 @@ def _judge(config: Generate) -> Judge | None:
     return judge_named(config.judge or "kinematic")
 
 
-def _unread(prompts: Sequence[str]) -> set[str]:
-    """Prompts in which no event can be read, each with a warning: their motions cannot be judged."""
+def _unread(prompts: Sequence[str], *, warn: bool) -> set[str]:
+    """Prompts in which no event can be read, each with a warning where it matters: their motions cannot be judged."""
     unread = set()
     for prompt in prompts:
         try:
             parse(prompt)
         except PromptError as error:
-            print(f"kinalign: warning: {error}; its motions are made without a judge", file=sys.stderr)
+            if warn:
+                print(f"kinalign: warning: {error}; its motions are made without a judge", file=sys.stderr)
             unread.add(prompt)
     return unread
 
