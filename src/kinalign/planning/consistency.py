@@ -100,8 +100,8 @@ class Meaning:
     def habit(self, steps: Sequence[Step], *, task: str = "", scene: str = "") -> float:
         """How much likelier steps are in tasks like this one, or in scenes like this one, than in all tasks.
 
-        The mean logarithm of the ratio over steps: above 0 where they are usual there. Steps that no task of the corpus
-        has count as equally likely.
+        The mean logarithm of the ratio over steps: above 0 where they are usual there, 0 for no steps. A step that no
+        task of the corpus has counts as equally likely.
         """
         text, rows = (task, self._of_task) if task else (scene, self._of_scene)
         weights = np.exp(rows @ self.of([text]) / SHARPNESS)
@@ -109,9 +109,8 @@ class Meaning:
         everywhere = self._steps.mean(axis=0)
         expected = (1 - COMMON) * (weights / weights.sum()) @ self._steps + COMMON * everywhere
         ratios = np.log(expected / everywhere)
-        return float(
-            np.mean([ratios[at] if (at := self._columns.get(_key(step))) is not None else 0 for step in steps])
-        )
+        found = [ratios[self._columns[key]] if (key := _key(step)) in self._columns else 0.0 for step in steps]
+        return float(np.mean(found)) if found else 0.0
 
     def _remember(self, texts: set[str]) -> None:
         if texts:
