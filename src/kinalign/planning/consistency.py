@@ -26,7 +26,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kinalign.errors import KinalignError, PlanError
+from kinalign.errors import PlanError
+from kinalign.events.parse import parse
 from kinalign.events.program import Event
 from kinalign.planning.corpus import Row, WrittenScene, load_scenes
 from kinalign.planning.plan import MOST_STEPS, Scene, Step, Task
@@ -100,17 +101,19 @@ class Meaning:
     def habit(self, steps: Sequence[Step], *, task: str = "", scene: str = "") -> float:
         """How much likelier steps are in tasks like this one, or in scenes like this one, than in all tasks.
 
-        The mean logarithm of the ratio over steps: above 0 where they are usual there, 0 for no steps. A step that no
-        task of the corpus has counts as equally likely.
+        The mean logarithm of the ratio over steps: above 0 where they are usual there. A step that no task of the
+        corpus has counts as equally likely; no steps, and a corpus of this scene alone, give 0.
         """
         text, rows = (task, self._of_task) if task else (scene, self._of_scene)
         weights = np.exp(rows @ self.of([text]) / SHARPNESS)
         weights[self._places == self._place_of.get(text, -1)] = 0
+        if not steps or not weights.any():
+            return 0.0
         everywhere = self._steps.mean(axis=0)
         expected = (1 - COMMON) * (weights / weights.sum()) @ self._steps + COMMON * everywhere
         ratios = np.log(expected / everywhere)
         found = [ratios[self._columns[key]] if (key := _key(step)) in self._columns else 0.0 for step in steps]
-        return float(np.mean(found)) if found else 0.0
+        return float(np.mean(found))
 
     def _remember(self, texts: set[str]) -> None:
         if texts:
@@ -164,8 +167,11 @@ def _rests_last(request: Request, answer: Answer, meaning: Meaning) -> bool:
 
 
 def _gets_going_again(request: Request, answer: Answer, meaning: Meaning) -> bool:
+    if request.scene is None:
+        return True
     steps = _steps_of(answer)
-    is_down = KINDS[request.kind].needs[0] == "scene" and request.steps and _last(request.steps[-1]).action in DOWN
+    done = request.steps or tuple(step for task in request.tasks for step in task.steps)
+    is_down = bool(done) and _last(done[-1]).action in DOWN
     return not (is_down and steps) or steps[0].program.events[0].action in GOING
 
 
@@ -173,7 +179,6 @@ def _is_new(request: Request, answer: Answer, meaning: Meaning) -> bool:
     if isinstance(answer, Task):
         return _task_of(answer.text) not in {_task_of(task.text) for task in request.tasks}
     if isinstance(answer, tuple):
-        # as words: one step may well come twice, not all of them
         return request.kind != "cs2s" or _words(answer) != _words(request.steps[-len(answer) :])
     return True
 
@@ -198,7 +203,7 @@ RULES = (
     Rule("rests last", "nobody jumps while lying down, or rests before anything is done", _rests_last),
     Rule("gets going again", "who sits or lies has to walk off before anything else", _gets_going_again),
     Rule("is new", "what was just done is not what comes next", _is_new),
-    Rule("words fit", "a task is part of its scene, and not as well of most others", _fits_the_words),
+    Rule("words fit", "tasks of other scenes are mostly farther from a scene than its own", _fits_the_words),
     Rule("steps fit", "a task is done as like tasks are done", _fits_the_steps),
 )
 
@@ -318,9 +323,10 @@ def _steps_of(answer: Answer) -> tuple[Step, ...]:
 def _is_ability(step: Step) -> bool:
     """Whether the model can do it, and it is what its text says."""
     try:
-        return Step.of(step.text).program == step.program and ability_of(step.text).is_known
-    except KinalignError:
+        ability_of(step.text)
+    except PlanError:
         return False
+    return parse(step.text) == step.program
 
 
 def _last(step: Step) -> Event:
