@@ -41,10 +41,6 @@ class OneEvent(TextToMotion):
         shown = [SHOWN.get(parse(prompt).events[0].action, standing(60)) for prompt in prompts]
         return [Generated([motion] * num_candidates, 0) for motion in shown]
 
-    def rounds(self, prompt: str, *, num_candidates: int, **_: Any) -> Any:
-        while True:
-            yield self.generate([prompt], num_candidates=num_candidates)[0].motions
-
 
 @pytest.fixture(scope="module")
 def model() -> OneEvent:
@@ -92,11 +88,16 @@ def test_of_an_event_that_no_rule_knows_the_whole_motion_is_taken(model: OneEven
     assert len(walks) > 60
 
 
-def test_what_cannot_be_put_together_is_made_at_once(model: OneEvent) -> None:
-    model.asked.clear()
+def test_what_is_not_shown_even_alone_is_made_at_once(model: OneEvent) -> None:
     selection = by_events(model, "a person does a cartwheel", 5)
     assert model.asked[-1] == "a person does a cartwheel" and selection.num_drawn == 5
     assert same([selection.best.motion], [standing(60)])
+
+
+def test_events_that_can_be_shown_are_shown_without_the_others(model: OneEvent) -> None:
+    best = by_events(model, "a person squats twice, then does a cartwheel and then kicks once with the left leg").best
+    assert isinstance(best.outcome, Verdict)
+    assert [finding.seen for finding in best.outcome.findings] == ["yes", "no", "yes"]
 
 
 def test_one_seed_gives_the_same_motions_and_another_one_others() -> None:

@@ -21,8 +21,9 @@ from kinalign.judge.rubric import SubTask, sub_task_of
 from kinalign.judge.verdict import Case, Judge
 from kinalign.lm.model import Sampling
 from kinalign.motion.joining import is_upright, uniform
+from kinalign.motion.motion import Motion
 from kinalign.pipeline import TextToMotion
-from kinalign.selection import Selection, best_of, check_numbers, chosen
+from kinalign.selection import Selection, check_numbers, chosen
 
 WORDINGS = 4
 """Texts in which the model is asked for an event."""
@@ -49,20 +50,24 @@ def by_events(
 ) -> Selection:
     """The best of `n` motions that are put together of events made one by one, by the judge; None is the one by rules.
 
-    Where the excerpts cannot be put together it is `best_of`: the prompt as a whole. The same seed gives the same
-    motions. Raises PromptError for a prompt that names no event, ConfigError as `best_of`.
+    Events that the model does not show even alone are left out, and `n` motions of the whole prompt are looked at too:
+    so it is where nothing can be put together. The same seed gives the same motions. Raises PromptError for a prompt
+    that names no event, ConfigError as `best_of`.
     """
     check_numbers(n, keep)
     judge, program = judge or KinematicJudge(), parse(prompt)
     task = task or sub_task_of(program)
-    excerpts = list(event_excerpts(model, program, seed=seed, sampling=sampling))
     times = sum(event.count if isinstance(event.count, int) else 1 for event in program.events)
+    excerpts = list(event_excerpts(model, program, seed=seed, sampling=sampling))
     composer = Composer(excerpts, seed, most_frames=max(MOST_FRAMES, EVENT_FRAMES * times))
-    motions = [motion for _ in range(n) if (motion := composer.motion(program)) is not None]
-    if len(motions) < keep:
-        return best_of(model, prompt, n, judge=judge, task=task, keep=keep, seed=seed, sampling=sampling)
-    cases = [Case(prompt, replace(motion, caption=prompt), program, task) for motion in motions]
-    return chosen(prompt, judge, cases, keep=keep)
+    steps = tuple(tuple(event for event in step if composer.shows(event)) for step in program.steps)
+    motions: list[Motion] = []
+    if any(steps):
+        shown = EventProgram(tuple(filter(None, steps)))
+        motions = [replace(motion, caption=prompt) for _ in range(n) if (motion := composer.motion(shown)) is not None]
+    if steps != program.steps or len(motions) < keep:
+        motions += model(prompt, num_candidates=n, seed=seed, sampling=sampling)
+    return chosen(prompt, judge, [Case(prompt, motion, program, task) for motion in motions], keep=keep)
 
 
 def event_excerpts(

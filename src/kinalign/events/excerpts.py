@@ -136,6 +136,10 @@ class Composer:
                 return composed.motion
         return None
 
+    def shows(self, event: Event) -> bool:
+        """Whether there is a part for an event."""
+        return bool(self._options(event))
+
     def _options(self, event: Event) -> list[Excerpt]:
         """Parts that show an event as often as it asks, else once, to be joined with themselves, else uncounted."""
         if event.action in WHOLE:
