@@ -134,9 +134,11 @@ class Tables:
         """For each prompt the train clip whose caption is nearest; of several that are equally near, one by lot."""
         vectors, owners = self.bench.train_captions
         rng = self.bench.rng(replication, 3)
-        nearness = self.bench.embeddings.texts(prompts) @ vectors.T  # (N, M)
-        # float32 of unit vectors: what is nearer by less is the same caption
-        is_nearest = nearness >= nearness.max(axis=1, keepdims=True) - 1e-6
+        lengths = np.square(vectors).sum(axis=1)
+        # of one text all distances, but for its own length: |a - b|² = |a|² - 2 (a b - |b|² / 2)
+        nearness = self.bench.embeddings.texts(prompts) @ vectors.T - lengths / 2  # (N, M)
+        # float32: what is nearer by less is the same caption
+        is_nearest = nearness >= nearness.max(axis=1, keepdims=True) - 1e-6 * lengths.max()
         chosen = [int(rng.choice(np.unique(owners[row]))) for row in is_nearest]
         new = sorted(set(chosen) - self._retrieved.keys())
         if new:
