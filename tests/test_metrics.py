@@ -10,12 +10,12 @@ from scipy.linalg import sqrtm
 from kinalign.errors import EvaluationError, MotionError
 from kinalign.evaluation.metrics import (
     ade,
-    ade_flattened,
+    ade_published,
     apd,
-    apd_flattened,
+    apd_published,
     diversity,
     fde,
-    fde_flattened,
+    fde_published,
     fid,
     mm_dist,
     mpjpe,
@@ -245,8 +245,8 @@ def test_a_motion_that_is_off_by_half_a_metre_says_so(rng: np.random.Generator) 
     off = joints + [0.3, 0.0, 0.4]
     assert ade(off, joints) == pytest.approx(0.5)
     assert fde(off, joints) == pytest.approx(0.5)
-    assert ade_flattened(off, joints) == pytest.approx(0.5 * np.sqrt(22))
-    assert fde_flattened(off, joints) == pytest.approx(0.5 * np.sqrt(22))
+    assert ade_published(off, joints) == pytest.approx(0.5 * np.sqrt(22))
+    assert fde_published(off, joints) == pytest.approx(0.5 * np.sqrt(22))
     assert mpjpe(off, joints) == pytest.approx(0, abs=1e-12)  # which lays roots on each other
 
 
@@ -272,16 +272,16 @@ def test_flattened_errors_are_the_published_numbers(rng: np.random.Generator) ->
         norms = [np.sqrt((error**2).sum()) for error in errors]
         average, final = average + np.mean(norms) / 3, final + norms[-1] / 3
     windows = [(p[int(n * 0.2) :], t[int(n * 0.2) :]) for p, t, n in zip(predicted, target, lengths)]
-    assert np.mean([ade_flattened(p, t) for p, t in windows]) == pytest.approx(average, rel=1e-9)
-    assert np.mean([fde_flattened(p, t) for p, t in windows]) == pytest.approx(final, rel=1e-9)
-    assert final < np.mean([fde_flattened(p[:n], t[:n]) for p, t, n in zip(predicted, target, lengths)])
+    assert np.mean([ade_published(p, t) for p, t in windows]) == pytest.approx(average, rel=1e-9)
+    assert np.mean([fde_published(p, t) for p, t in windows]) == pytest.approx(final, rel=1e-9)
+    assert final < np.mean([fde_published(p[:n], t[:n]) for p, t, n in zip(predicted, target, lengths)])
 
 
 def test_apd_is_the_mean_over_pairs_of_candidates() -> None:
     still = np.zeros((4, 22, 3))
     candidates = [still, still + [1.0, 0, 0], still + [0, 0, 3.0]]
     assert apd(candidates) == pytest.approx((1 + 3 + np.sqrt(10)) / 3)
-    assert apd_flattened(candidates) == pytest.approx(np.sqrt(4 * 22) * (1 + 3 + np.sqrt(10)) / 3)
+    assert apd_published(candidates) == pytest.approx(np.sqrt(4 * 22) * (1 + 3 + np.sqrt(10)) / 3)
     assert apd([still, still]) == 0
 
 
@@ -289,7 +289,7 @@ def test_apd_compares_candidates_over_the_frames_that_both_have(rng: np.random.G
     joints = rng.normal(size=(10, 22, 3))
     assert apd([joints, joints[:6]]) == 0
     with pytest.raises(MotionError, match="candidates of 6 to 10 frames"):
-        apd_flattened([joints, joints[:6]])
+        apd_published([joints, joints[:6]])
 
 
 # --- Bad input

@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from test_humanml3d import walk
 from torch import Tensor
 
-from kinalign.errors import CheckpointError, DataError, EvaluationError, MotionError
 from kinalign.data.records import data_root
+from kinalign.errors import CheckpointError, DataError, EvaluationError, MotionError
 from kinalign.evaluation.published import CLASSES, PublishedEvaluator, PublishedFiles, read_word_vectors
 from kinalign.motion.features import motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import KIT
-from kinalign.run import sha256_of_weights
 from kinalign.motion.synthetic import jumping, walking, waving
+from kinalign.run import sha256_of_weights
 
 WORDS = ["unk", "sos", "eos", "a", "person", "walk", "slowly", "wave", "left", "hand"]
 LINES = [
@@ -247,7 +247,7 @@ def test_kit_is_read_in_millimetres_at_its_own_rate(tmp_path: Path) -> None:
     assert evaluator.encode_motion([motion]) == pytest.approx(evaluator.encode_features([in_millimetres]), abs=1e-3)
     faster = motion.resample(25)
     assert evaluator.encode_motion([faster]) == pytest.approx(evaluator.encode_motion([motion]), abs=1e-3)
-    with pytest.raises(MotionError, match="motion 0 of 1 has 22 joints .*this published evaluator reads 21"):
+    with pytest.raises(MotionError, match=r"motion 0 of 1 has 22 joints .*this published evaluator reads 21"):
         evaluator.encode_motion([walking()])
 
 

@@ -61,6 +61,8 @@ class Evaluate:
     first with --outputs, else random."""
     true_lengths: bool = False
     """Tell the model how long the real motion is, as many tables of the field do."""
+    published_displacement: bool = False
+    """ADE, FDE and APD also as MotionGPT's and DLow's tables have them: all joints as one vector."""
     many_prompts: int = EvaluationSettings.many_prompts
     """Clips for MultiModality, APD and the rate of invalid answers, in each replication."""
     many_candidates: int = EvaluationSettings.many_candidates
@@ -114,6 +116,7 @@ def evaluate_command(config: Evaluate) -> None:
         seed=config.seed,
         captions=config.captions or ("first" if config.outputs else "random"),
         true_lengths=config.true_lengths,
+        published_displacement=config.published_displacement,
         many_prompts=config.many_prompts,
         many_candidates=config.many_candidates,
     )
