@@ -197,7 +197,7 @@ def test_one_of_our_evaluators_reads_the_same_data(
     model: Path, data: Path, skeleton: Skeleton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = trained(data, skeleton, tmp_path)
-    monkeypatch.setattr(TextBackbone, "minilm", staticmethod(backbone))
+    monkeypatch.setattr(TextBackbone, "minilm", staticmethod(lambda: backbone(places=1024)))
     evaluate_command(replace(asked(model, data, encoder, tmp_path / "report"), task="m2t"))
     report = Report.load(tmp_path / "report")
     assert report.cell("m2t", TRUTH, "r_precision_3").mean is not None
