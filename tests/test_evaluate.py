@@ -213,6 +213,29 @@ def test_the_held_pose_is_as_far_off_as_the_body_went(report: Report, clips: lis
     assert mean(report, "pred", HELD, "ade_m") == pytest.approx(float(np.mean(errors)), rel=1e-5)
 
 
+def test_published_displacements_stand_beside_ours_where_asked_for(
+    report: Report, model: TextToMotion, clips: list[Clip], train: list[Clip], encoder: Stand, tmp_path: Path
+) -> None:
+    settings = replace(QUICK, tasks=("pred", "keyframes"), published_displacement=True)
+    asked = run(model, tmp_path, clips, encoder, train=train, settings=settings)
+    average, final = [], []
+    for clip in clips:
+        steps = (len(clip.motion) - 1) // 4
+        start = 4 * max(1, round(steps / 5))
+        flat = clip.motion.joints[: 4 * steps].astype(float).reshape(4 * steps, 66)
+        distances = np.sqrt(((flat[start:] - flat[start - 1]) ** 2).sum(-1))
+        average.append(distances.mean())
+        final.append(distances[-1])
+    assert mean(asked, "pred", HELD, "ade_published_m") == pytest.approx(float(np.mean(average)), rel=1e-5)
+    assert mean(asked, "pred", HELD, "fde_published_m") == pytest.approx(float(np.mean(final)), rel=1e-5)
+    for task in ("pred", "keyframes"):
+        # of 22 joints and 20 frames and more
+        assert mean(asked, task, "tiny", "apd_published_m") > 10 * mean(asked, task, "tiny", "apd_m") > 0
+        assert mean(asked, task, "tiny", "ade_m") == mean(report, task, "tiny", "ade_m")
+    with pytest.raises(EvaluationError, match="has no 'ade_published_m'"):
+        report.cell("pred", HELD, "ade_published_m")
+
+
 def test_a_straight_way_meets_the_truth_on_both_sides(clips: list[Clip], report: Report) -> None:
     errors = []
     for clip in clips:

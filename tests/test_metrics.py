@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -259,7 +262,31 @@ def test_fde_sees_the_last_frame_only() -> None:
     assert fde(late[:-1], still[:-1]) == 0
 
 
-def test_flattened_errors_are_the_published_numbers(rng: np.random.Generator) -> None:
+def test_displacements_agree_with_loops_over_all_joints(rng: np.random.Generator) -> None:
+    predicted, target, third = rng.normal(size=(3, 7, 22, 3))
+
+    def length(vector: Sequence[float]) -> float:
+        return math.sqrt(sum(x * x for x in vector))
+
+    def of_joints(a: np.ndarray, b: np.ndarray, frames: range) -> float:
+        return sum(length(a[t, j] - b[t, j]) for t in frames for j in range(22)) / (22 * len(frames))
+
+    def of_bodies(a: np.ndarray, b: np.ndarray, frames: range) -> float:
+        return sum(length([*(a[t] - b[t]).flatten()]) for t in frames) / len(frames)
+
+    every, last = range(7), range(6, 7)
+    assert ade(predicted, target) == pytest.approx(of_joints(predicted, target, every), rel=1e-6)
+    assert fde(predicted, target) == pytest.approx(of_joints(predicted, target, last), rel=1e-6)
+    assert ade_published(predicted, target) == pytest.approx(of_bodies(predicted, target, every), rel=1e-6)
+    assert fde_published(predicted, target) == pytest.approx(of_bodies(predicted, target, last), rel=1e-6)
+    pairs = [(predicted, target), (predicted, third), (target, third)]
+    spread = sum(of_joints(a, b, every) for a, b in pairs) / 3
+    spread_published = sum(length([*(a - b).flatten()]) for a, b in pairs) / 3
+    assert apd([predicted, target, third]) == pytest.approx(spread, rel=1e-6)
+    assert apd_published([predicted, target, third]) == pytest.approx(spread_published, rel=1e-6)
+
+
+def test_published_errors_are_those_of_padded_batches(rng: np.random.Generator) -> None:
     predicted, target = rng.normal(size=(2, 3, 40, 22, 3))
     lengths = [40, 30, 25]
     for index, length in enumerate(lengths):  # what follows a motion in its batch is zero
