@@ -22,17 +22,18 @@ from kinalign.data.dataset import load_dataset
 from kinalign.data.humanml3d import HumanML3DFolder, flavour_of
 from kinalign.errors import CheckpointError, EvaluationError, KinalignError, MotionError
 from kinalign.evaluation.commands import Evaluate, evaluate_command
-from kinalign.evaluation.encoder import TextBackbone
+from kinalign.evaluation.encoder import TextBackbone, TextMotionEncoder
 from kinalign.evaluation.metrics import mm_dist
 from kinalign.evaluation.published import PublishedEvaluator
 from kinalign.evaluation.report import TASKS, TRUTH, Report
 from kinalign.evaluation.store import Store
 from kinalign.evaluation.tasks import HELD, INTERPOLATED, RETRIEVED, THROUGH_TOKENIZER
-from kinalign.evaluation.train import EncoderTraining, train_encoder
+from kinalign.evaluation.train import EncoderTraining
 from kinalign.motion.features import features_to_joints, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D, KIT, Skeleton
 from kinalign.pipeline import TextToMotion
+from kinalign.recipes import evaluator
 from kinalign.tokenizer.commands import Train, train
 from kinalign.training import Optimization
 
@@ -193,27 +194,22 @@ def test_motions_of_another_system_are_scored(data: Path, published: Path, tmp_p
     assert cells["made"] == cells[TRUTH]
 
 
-def test_one_of_our_evaluators_reads_the_same_data(
+def test_an_evaluator_of_ours_is_trained_on_the_data_and_reads_it(
     model: Path, data: Path, skeleton: Skeleton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = trained(data, skeleton, tmp_path)
     monkeypatch.setattr(TextBackbone, "minilm", staticmethod(lambda: backbone(places=1024)))
-    evaluate_command(replace(asked(model, data, encoder, tmp_path / "report"), task="m2t"))
+    small = EncoderTraining(
+        network=TINY, optimization=Optimization(steps=2, warmup_steps=1, log_every=1, checkpoint_every=2), batch_size=4
+    )
+    monkeypatch.setattr(evaluator, "TRAINING", small)
+    recipe = evaluator.Recipe(tmp_path / "evaluator", data=data, steps=2, threads=torch.get_num_threads())
+    folder = evaluator.train(recipe)
+    assert f"on the train split of {skeleton.name} by" in (folder / "README.md").read_text(encoding="utf-8")
+    assert TextMotionEncoder.from_pretrained(folder).skeleton is skeleton
+    evaluate_command(replace(asked(model, data, folder, tmp_path / "report"), task="m2t"))
     report = Report.load(tmp_path / "report")
     assert report.cell("m2t", TRUTH, "r_precision_3").mean is not None
     assert report.cell("m2t", TRUTH, "bert_score").mean is not None
-
-
-def trained(data: Path, skeleton: Skeleton, out: Path) -> Path:
-    """A tiny evaluator of ours, two steps old."""
-    config = EncoderTraining(
-        network=replace(TINY, num_joints=skeleton.num_joints),
-        optimization=Optimization(steps=2, warmup_steps=1, log_every=1, checkpoint_every=2),
-        batch_size=4,
-    )
-    encoder = train_encoder(load_dataset(data, "train"), config, folder=out / "training", backbone=backbone())
-    assert encoder.skeleton is skeleton
-    return encoder.save_pretrained(out / "encoder")
 
 
 # what is refused
