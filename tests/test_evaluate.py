@@ -743,13 +743,11 @@ class StandModule(torch.nn.Module):
 def at_hand(clips: list[Clip], train: list[Clip], encoder: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data and an evaluator for the command to find."""
 
-    class TextMotionEncoder:
-        @staticmethod
-        def from_pretrained(folder: Path) -> StandModule:
-            assert folder == Path("my-evaluator")
-            return StandModule(encoder)
+    def found(config: Evaluate) -> StandModule:
+        assert config.encoder == Path("my-evaluator")
+        return StandModule(encoder)
 
-    monkeypatch.setattr("kinalign.evaluation.commands.TextMotionEncoder", TextMotionEncoder)
+    monkeypatch.setattr("kinalign.evaluation.commands._encoder", found)
     monkeypatch.setattr(
         "kinalign.evaluation.commands.load_dataset", lambda path, split: train if split == "train" else clips
     )
