@@ -62,7 +62,6 @@ OTHER = "OTHER"
 CLASSES = (*PARTS_OF_SPEECH, *SPECIAL_WORDS, OTHER)
 _SPECIAL_CLASS = {word: name for name, words in SPECIAL_WORDS.items() for word in words.split()}
 
-
 GLOVE = ("our_vab_words.pkl", "our_vab_idx.pkl", "our_vab_data.npy")
 FILES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("text_mot_match/model/finest.tar",), ("finest.tar",)),
@@ -322,10 +321,10 @@ class PublishedEvaluator(nn.Module):
         """Rows of a caption's words in the table of vectors, between sos and eos, and their classes."""
         line = text.split("#")[1] if "#" in text else self.tagged.get(text, "")
         tagged = list(_split(line)) if all("/" in token for token in line.split()) else []
-        if not tagged and "#" not in text:
-            usual = self._usual_class
-            tagged = [(word, usual.get(word, OTHER)) for word in base_words(text)] if usual else []
-        if not tagged:
+        usual = self._usual_class
+        if not tagged and usual:
+            tagged = [(word, usual.get(word, OTHER)) for word in base_words(text)]
+        elif not tagged:
             raise EvaluationError(
                 f"text {place} of {num} has no tagged words: {text!r}; the published evaluator reads lines of "
                 "HumanML3D's texts, such as a man walks#a/DET man/NOUN walk/VERB"
