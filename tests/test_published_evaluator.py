@@ -283,7 +283,7 @@ def test_another_sentence_is_tagged_as_its_words_mostly_are(folder: Path) -> Non
     ours, theirs = evaluator.encode_text(["Persons waved; a frob", "#person/NOUN wave/VERB a/DET frob/OTHER"])
     assert np.array_equal(ours, theirs)
     # what a model says may hold anything
-    assert np.array_equal(evaluator.encode_text(["persons # waved; a frob"])[0], ours)
+    assert evaluator.encode_text(["persons # waved; a frob"])[0] == pytest.approx(ours, abs=1e-6)
     otherwise = evaluator.encode_text(["#person/NOUN wave/NOUN a/DET frob/OTHER"])[0]
     assert not np.allclose(ours, otherwise, atol=1e-3)
 
