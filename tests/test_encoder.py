@@ -275,7 +275,7 @@ def test_a_reader_of_another_width_is_refused() -> None:
 
 
 def test_statistics_of_another_skeleton_are_refused() -> None:
-    with pytest.raises(CheckpointError, match="22 joints of HumanML3D"):
+    with pytest.raises(CheckpointError, match="22 joints of 'humanml3d'"):
         TextMotionEncoder(TINY, FeatureStats(np.zeros(251), np.ones(251)))
 
 

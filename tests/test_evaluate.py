@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import KIT
 from kinalign.motion.synthetic import jumping, walking, waving
 from kinalign.pipeline import TextToMotion
+from kinalign.run import read_tensors
 
 QUICK = EvaluationSettings(replications=3, many_prompts=3, many_candidates=3)
 T2M = replace(QUICK, tasks=("t2m",))
@@ -112,8 +114,23 @@ def report(folder: Path) -> Report:
     return Report.load(folder)
 
 
-def without_times(report: Report) -> dict[str, Any]:
-    return {name: value for name, value in report.__dict__.items() if name != "times"}
+def untimed_files(folder: Path) -> dict[str, bytes]:
+    """Every file of a report's folder, without what says how long something took or when."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or name == "environment.json":  # which holds a date
+            continue
+        content = path.read_bytes()
+        if path.suffix == ".md":
+            content = re.sub(rb"\d+ ms each", b"", content)
+        elif path.suffix == ".safetensors":
+            content = b"".join(t.numpy().tobytes() for key, t in read_tensors(path).items() if key != "seconds")
+        elif path.suffix == ".json":
+            timed = {key: value for key, value in json.loads(content).items() if key not in ("times", "seconds")}
+            content = json.dumps(timed).encode()
+        files[name] = content
+    return files
 
 
 def mean(report: Report, task: str, system: str, metric: str, *, group: str = "all") -> float:
@@ -196,6 +213,29 @@ def test_the_held_pose_is_as_far_off_as_the_body_went(report: Report, clips: lis
     assert mean(report, "pred", HELD, "ade_m") == pytest.approx(float(np.mean(errors)), rel=1e-5)
 
 
+def test_published_displacements_stand_beside_ours_where_asked_for(
+    report: Report, model: TextToMotion, clips: list[Clip], train: list[Clip], encoder: Stand, tmp_path: Path
+) -> None:
+    settings = replace(QUICK, tasks=("pred", "keyframes"), published_displacement=True)
+    asked = run(model, tmp_path, clips, encoder, train=train, settings=settings)
+    average, final = [], []
+    for clip in clips:
+        steps = (len(clip.motion) - 1) // 4
+        start = 4 * max(1, round(steps / 5))
+        flat = clip.motion.joints[: 4 * steps].astype(float).reshape(4 * steps, 66)
+        distances = np.sqrt(((flat[start:] - flat[start - 1]) ** 2).sum(-1))
+        average.append(distances.mean())
+        final.append(distances[-1])
+    assert mean(asked, "pred", HELD, "ade_published_m") == pytest.approx(float(np.mean(average)), rel=1e-5)
+    assert mean(asked, "pred", HELD, "fde_published_m") == pytest.approx(float(np.mean(final)), rel=1e-5)
+    for task in ("pred", "keyframes"):
+        # of 22 joints and 20 frames and more
+        assert mean(asked, task, "tiny", "apd_published_m") > 10 * mean(asked, task, "tiny", "apd_m") > 0
+        assert mean(asked, task, "tiny", "ade_m") == mean(report, task, "tiny", "ade_m")
+    with pytest.raises(EvaluationError, match="has no 'ade_published_m'"):
+        report.cell("pred", HELD, "ade_published_m")
+
+
 def test_a_straight_way_meets_the_truth_on_both_sides(clips: list[Clip], report: Report) -> None:
     errors = []
     for clip in clips:
@@ -238,10 +278,16 @@ def test_a_number_that_a_report_has_not_is_one_clear_error(report: Report) -> No
 # replications
 
 
-def test_two_runs_with_one_seed_are_identical_except_for_times(
-    report: Report, model: TextToMotion, clips: list[Clip], train: list[Clip], encoder: Stand, tmp_path: Path
+def test_two_runs_of_all_tasks_with_one_seed_write_the_same_bytes_except_for_times(
+    folder: Path, model: TextToMotion, clips: list[Clip], train: list[Clip], encoder: Stand, tmp_path: Path
 ) -> None:
-    assert without_times(run(model, tmp_path, clips, encoder, train=train)) == without_times(report)
+    run(model, tmp_path, clips, encoder, train=train)
+    one, two = (untimed_files(root) for root in (folder, tmp_path))
+    assert list(one) == list(two)
+    assert [name for name in one if one[name] != two[name]] == []
+    tasks = {name.split("/")[1].split("-")[0] for name in one if name.startswith("replications/")}
+    assert tasks == set(TASKS)
+    assert {"report.json", "report.md", "report.png", "clips.jsonl", "config.json"} <= set(one)
 
 
 def test_another_seed_gives_other_numbers(
@@ -697,13 +743,11 @@ class StandModule(torch.nn.Module):
 def at_hand(clips: list[Clip], train: list[Clip], encoder: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data and an evaluator for the command to find."""
 
-    class TextMotionEncoder:
-        @staticmethod
-        def from_pretrained(folder: Path) -> StandModule:
-            assert folder == Path("my-evaluator")
-            return StandModule(encoder)
+    def found(config: Evaluate) -> StandModule:
+        assert config.encoder == Path("my-evaluator")
+        return StandModule(encoder)
 
-    monkeypatch.setattr("kinalign.evaluation.commands.TextMotionEncoder", TextMotionEncoder)
+    monkeypatch.setattr("kinalign.evaluation.commands._encoder", found)
     monkeypatch.setattr(
         "kinalign.evaluation.commands.load_dataset", lambda path, split: train if split == "train" else clips
     )

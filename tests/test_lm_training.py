@@ -186,13 +186,38 @@ def test_a_caption_is_asked_for_with_the_whole_motion_and_said_in_the_words_of_t
         assert MODEL_FOR_ALL.ids_to_text(answer) == clip.captions[0]
 
 
-@pytest.mark.parametrize(("task", "unit"), [(Task.MOTION_TO_FRAMES, 1.0), (Task.MOTION_TO_SECONDS, 20.0)])
-def test_a_motions_length_is_said_in_the_unit_asked_for(task: Task, unit: float) -> None:
+NUMBERS = "zero one two three four five six".split()
+SAID = re.compile(r"\b\d+(?:\.\d+)?|\b(?:" + "|".join(NUMBERS) + r")\b")
+WITH_A_LENGTH = [task for task in Task if {"frames", "seconds"} & {*task.needs, *task.answer_needs}]
+
+
+@pytest.mark.parametrize("task", WITH_A_LENGTH)
+def test_every_length_is_that_of_the_motion_in_the_unit_named(task: Task) -> None:
+    in_seconds = "seconds" in {*task.needs, *task.answer_needs}
+    is_told = bool({"frames", "seconds"} & {*task.needs})
     for instruction, answer in examples_of(task):
-        said = re.search(r"\d+(?:\.\d+)?", MODEL_FOR_ALL.ids_to_text(answer))
-        assert said, MODEL_FOR_ALL.ids_to_text(answer)
-        frames = len(instruction.codes) // 2 * INFO.frames_per_step
-        assert float(said[0]) == pytest.approx(frames / unit, abs=0.05)
+        if task.gives == "motion":
+            num_steps = len(says(answer)) // 2
+        elif instruction.codes:
+            num_steps = len(instruction.codes) // 2
+        else:  # a caption alone: the length is that of its clip, or of a window of it
+            words = f"{instruction.text} {MODEL_FOR_ALL.ids_to_text(answer)}"
+            (clip,) = (clip for clip in clips() if clip.captions[0] in words)
+            num_steps = min(len(clip.codes) // 2, TINY.max_steps)
+            if "walks" in words:  # of which parts are taken too
+                continue
+        text = instruction.text if is_told else MODEL_FOR_ALL.ids_to_text(answer)
+        assert ("frame" in text) != in_seconds, text
+        (said,) = SAID.findall(text)
+        value = float(NUMBERS.index(said) if said in NUMBERS else said)
+        if in_seconds:  # some wordings round to whole seconds
+            assert value == pytest.approx(num_steps * 4 / 20, abs=0.01 if "." in said else 0.5)
+        else:
+            assert value == num_steps * 4
+
+
+def test_twelve_tasks_speak_of_a_length() -> None:
+    assert len(WITH_A_LENGTH) == 12
 
 
 # span corruption

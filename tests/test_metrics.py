@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,12 +13,12 @@ from scipy.linalg import sqrtm
 from kinalign.errors import EvaluationError, MotionError
 from kinalign.evaluation.metrics import (
     ade,
-    ade_flattened,
+    ade_published,
     apd,
-    apd_flattened,
+    apd_published,
     diversity,
     fde,
-    fde_flattened,
+    fde_published,
     fid,
     mm_dist,
     mpjpe,
@@ -245,8 +248,8 @@ def test_a_motion_that_is_off_by_half_a_metre_says_so(rng: np.random.Generator) 
     off = joints + [0.3, 0.0, 0.4]
     assert ade(off, joints) == pytest.approx(0.5)
     assert fde(off, joints) == pytest.approx(0.5)
-    assert ade_flattened(off, joints) == pytest.approx(0.5 * np.sqrt(22))
-    assert fde_flattened(off, joints) == pytest.approx(0.5 * np.sqrt(22))
+    assert ade_published(off, joints) == pytest.approx(0.5 * np.sqrt(22))
+    assert fde_published(off, joints) == pytest.approx(0.5 * np.sqrt(22))
     assert mpjpe(off, joints) == pytest.approx(0, abs=1e-12)  # which lays roots on each other
 
 
@@ -259,7 +262,31 @@ def test_fde_sees_the_last_frame_only() -> None:
     assert fde(late[:-1], still[:-1]) == 0
 
 
-def test_flattened_errors_are_the_published_numbers(rng: np.random.Generator) -> None:
+def test_displacements_agree_with_loops_over_all_joints(rng: np.random.Generator) -> None:
+    predicted, target, third = rng.normal(size=(3, 7, 22, 3))
+
+    def length(vector: Sequence[float]) -> float:
+        return math.sqrt(sum(x * x for x in vector))
+
+    def of_joints(a: np.ndarray, b: np.ndarray, frames: range) -> float:
+        return sum(length(a[t, j] - b[t, j]) for t in frames for j in range(22)) / (22 * len(frames))
+
+    def of_bodies(a: np.ndarray, b: np.ndarray, frames: range) -> float:
+        return sum(length([*(a[t] - b[t]).flatten()]) for t in frames) / len(frames)
+
+    every, last = range(7), range(6, 7)
+    assert ade(predicted, target) == pytest.approx(of_joints(predicted, target, every), rel=1e-6)
+    assert fde(predicted, target) == pytest.approx(of_joints(predicted, target, last), rel=1e-6)
+    assert ade_published(predicted, target) == pytest.approx(of_bodies(predicted, target, every), rel=1e-6)
+    assert fde_published(predicted, target) == pytest.approx(of_bodies(predicted, target, last), rel=1e-6)
+    pairs = [(predicted, target), (predicted, third), (target, third)]
+    spread = sum(of_joints(a, b, every) for a, b in pairs) / 3
+    spread_published = sum(length([*(a - b).flatten()]) for a, b in pairs) / 3
+    assert apd([predicted, target, third]) == pytest.approx(spread, rel=1e-6)
+    assert apd_published([predicted, target, third]) == pytest.approx(spread_published, rel=1e-6)
+
+
+def test_published_errors_are_those_of_padded_batches(rng: np.random.Generator) -> None:
     predicted, target = rng.normal(size=(2, 3, 40, 22, 3))
     lengths = [40, 30, 25]
     for index, length in enumerate(lengths):  # what follows a motion in its batch is zero
@@ -272,16 +299,16 @@ def test_flattened_errors_are_the_published_numbers(rng: np.random.Generator) ->
         norms = [np.sqrt((error**2).sum()) for error in errors]
         average, final = average + np.mean(norms) / 3, final + norms[-1] / 3
     windows = [(p[int(n * 0.2) :], t[int(n * 0.2) :]) for p, t, n in zip(predicted, target, lengths)]
-    assert np.mean([ade_flattened(p, t) for p, t in windows]) == pytest.approx(average, rel=1e-9)
-    assert np.mean([fde_flattened(p, t) for p, t in windows]) == pytest.approx(final, rel=1e-9)
-    assert final < np.mean([fde_flattened(p[:n], t[:n]) for p, t, n in zip(predicted, target, lengths)])
+    assert np.mean([ade_published(p, t) for p, t in windows]) == pytest.approx(average, rel=1e-9)
+    assert np.mean([fde_published(p, t) for p, t in windows]) == pytest.approx(final, rel=1e-9)
+    assert final < np.mean([fde_published(p[:n], t[:n]) for p, t, n in zip(predicted, target, lengths)])
 
 
 def test_apd_is_the_mean_over_pairs_of_candidates() -> None:
     still = np.zeros((4, 22, 3))
     candidates = [still, still + [1.0, 0, 0], still + [0, 0, 3.0]]
     assert apd(candidates) == pytest.approx((1 + 3 + np.sqrt(10)) / 3)
-    assert apd_flattened(candidates) == pytest.approx(np.sqrt(4 * 22) * (1 + 3 + np.sqrt(10)) / 3)
+    assert apd_published(candidates) == pytest.approx(np.sqrt(4 * 22) * (1 + 3 + np.sqrt(10)) / 3)
     assert apd([still, still]) == 0
 
 
@@ -289,7 +316,7 @@ def test_apd_compares_candidates_over_the_frames_that_both_have(rng: np.random.G
     joints = rng.normal(size=(10, 22, 3))
     assert apd([joints, joints[:6]]) == 0
     with pytest.raises(MotionError, match="candidates of 6 to 10 frames"):
-        apd_flattened([joints, joints[:6]])
+        apd_published([joints, joints[:6]])
 
 
 # --- Bad input

@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from test_humanml3d import walk
 from torch import Tensor
 
-from kinalign.errors import CheckpointError, EvaluationError, MotionError
-from kinalign.evaluation.published import CLASSES, PublishedEvaluator, read_word_vectors
+from kinalign.data.records import data_root
+from kinalign.errors import CheckpointError, DataError, EvaluationError, MotionError
+from kinalign.evaluation.published import CLASSES, PublishedEvaluator, PublishedFiles, read_word_vectors
 from kinalign.motion.features import motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import KIT
 from kinalign.motion.synthetic import jumping, walking, waving
+from kinalign.run import sha256_of_weights
 
 WORDS = ["unk", "sos", "eos", "a", "person", "walk", "slowly", "wave", "left", "hand"]
 LINES = [
@@ -30,7 +33,7 @@ LINES = [
 ]
 
 
-def made_up_state() -> dict[str, Any]:
+def made_up_state(feature_width: int = 263) -> dict[str, Any]:
     """The published names at tiny widths: 6 for words, 8 and 10 hidden, 12 for texts and motions."""
     generator = torch.Generator().manual_seed(0)
 
@@ -60,7 +63,7 @@ def made_up_state() -> dict[str, Any]:
         return shapes
 
     movement = {
-        "main__0__weight": (7, 259, 4),
+        "main__0__weight": (7, feature_width - 4, 4),
         "main__0__bias": (7,),
         "main__3__weight": (9, 7, 4),
         "main__3__bias": (9,),
@@ -75,23 +78,33 @@ def made_up_state() -> dict[str, Any]:
     }
 
 
+def write_published(root: Path, *, feature_width: int = 263, unit_m: float = 1.0, **places: str) -> Path:
+    """All published files, in the folders of the release or elsewhere."""
+    where = {"weights": "text_mot_match/model", "glove": "glove", "meta": "Comp_v6_KLD01/meta"} | places
+    weights, glove, meta = (root / where[name] for name in ("weights", "glove", "meta"))
+    for folder in (weights, glove, meta):
+        folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    torch.save(made_up_state(feature_width), weights / "finest.tar")
+    np.save(glove / "our_vab_data.npy", rng.normal(size=(len(WORDS), 6)))
+    (glove / "our_vab_words.pkl").write_bytes(pickle.dumps(WORDS[::-1]))
+    (glove / "our_vab_idx.pkl").write_bytes(pickle.dumps({word: place for place, word in enumerate(WORDS)}))
+    np.save(meta / "mean.npy", rng.normal(size=feature_width) / unit_m)
+    np.save(meta / "std.npy", rng.uniform(0.5, 2, size=feature_width) / unit_m)
+    return root
+
+
+FLAT = {"weights": ".", "glove": ".", "meta": "."}
+
+
 @pytest.fixture()
 def folder(tmp_path: Path) -> Path:
-    """All published files."""
-    rng = np.random.default_rng(0)
-    torch.save(made_up_state(), tmp_path / "finest.tar")
-    np.save(tmp_path / "our_vab_data.npy", rng.normal(size=(len(WORDS), 6)))
-    (tmp_path / "our_vab_words.pkl").write_bytes(pickle.dumps(WORDS[::-1]))
-    (tmp_path / "our_vab_idx.pkl").write_bytes(pickle.dumps({word: place for place, word in enumerate(WORDS)}))
-    np.save(tmp_path / "mean.npy", rng.normal(size=263))
-    np.save(tmp_path / "std.npy", rng.uniform(0.5, 2, size=263))
-    return tmp_path
+    """All published files, side by side."""
+    return write_published(tmp_path, **FLAT)
 
 
 def load(folder: Path) -> PublishedEvaluator:
-    return PublishedEvaluator.from_published(
-        folder / "finest.tar", glove=folder, mean=folder / "mean.npy", std=folder / "std.npy"
-    )
+    return PublishedEvaluator.from_pretrained(folder)
 
 
 # an independent reading of the same weights: step by step, one sample, no packing
@@ -126,13 +139,12 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.leaky_relu(torch.stack(rows), 0.2)
 
 
-def test_motions_have_the_published_embeddings(folder: Path) -> None:
+def test_rows_have_the_published_embeddings(folder: Path) -> None:
     state = made_up_state()
     mean, std = np.load(folder / "mean.npy"), np.load(folder / "std.npy")
-    motions = [walking(41), waving(63), jumping(1)]
+    stored = [motion_to_features(motion) for motion in (walking(41), waving(63), jumping(1))]
     expected = []
-    for motion in motions:
-        rows = motion_to_features(motion)
+    for rows in stored:
         num_frames = len(rows) // 4 * 4
         padded = np.zeros((196, 263))
         padded[:num_frames] = (rows[:num_frames] - mean) / std
@@ -142,7 +154,7 @@ def test_motions_have_the_published_embeddings(folder: Path) -> None:
         x = conv(x, movement["main.3.weight"], movement["main.3.bias"])
         x = x @ movement["out_net.weight"].T + movement["out_net.bias"]
         expected.append(read_out(x[: num_frames // 4], state["motion_encoder"]))
-    found = load(folder).encode_motion(motions)
+    found = load(folder).encode_features(stored)
     assert found.dtype == np.float32
     assert found == pytest.approx(torch.stack(expected).numpy(), abs=1e-5)
 
@@ -193,13 +205,140 @@ def test_words_after_the_twentieth_are_not_read(folder: Path) -> None:
     assert not np.allclose(same, shorter)
 
 
-def test_stored_features_are_read_as_they_are(folder: Path) -> None:
-    evaluator, motion = load(folder), walking(60)
-    rows = motion_to_features(motion)
-    assert np.array_equal(evaluator.encode_features([rows]), evaluator.encode_motion([motion]))
+def test_contacts_are_not_looked_at(folder: Path) -> None:
+    evaluator, rows = load(folder), motion_to_features(walking(61))
     contacts_changed = rows.copy()
     contacts_changed[:, -4:] = 9
     assert np.array_equal(evaluator.encode_features([contacts_changed]), evaluator.encode_features([rows]))
+
+
+def test_a_motion_has_as_many_rows_as_frames(folder: Path) -> None:
+    evaluator = load(folder)
+    # rows of the same 60 frames, whose last velocities are known, and of one movement of 4 frames less
+    rows = motion_to_features(walking(61))
+    found = evaluator.encode_motion([walking(61)[:60]])
+    off, off_without = (np.linalg.norm(found - evaluator.encode_features([some])) for some in (rows, rows[:59]))
+    assert off < 0.05 * off_without
+
+
+def test_joints_of_a_data_set_are_embedded_as_its_rows_are(folder: Path) -> None:
+    try:
+        path = data_root().parent / "golden" / "humanml3d_features.npz"
+    except DataError:
+        path = Path("golden")
+    if not path.is_file():
+        pytest.skip(f"the golden features are not here ({path.name})")
+    golden = np.load(path)
+    evaluator, ids = load(folder), sorted({name.split("/")[0] for name in golden.files if "/" in name})
+    rows = [golden[f"{clip}/features"] for clip in ids]
+    joints = [Motion(golden[f"{clip}/recovered"]) for clip in ids]
+    of_rows, of_joints = evaluator.encode_features(rows), evaluator.encode_motion(joints)
+    apart = np.linalg.norm(of_rows[0] - of_rows[1])
+    # the heading is smoothed once more, over the end of the clip too
+    assert np.linalg.norm(of_rows - of_joints, axis=1).max() < 0.01 * apart
+
+
+def test_kit_is_read_in_millimetres_at_its_own_rate(tmp_path: Path) -> None:
+    evaluator = load(write_published(tmp_path, feature_width=251, unit_m=0.001))
+    assert evaluator.skeleton is KIT
+    metres = walk(KIT, 61)
+    in_millimetres = motion_to_features(metres * 1000.0)
+    motion = Motion(metres[:60], fps=12.5, skeleton=KIT)
+    assert evaluator.encode_motion([motion]) == pytest.approx(evaluator.encode_features([in_millimetres]), abs=1e-3)
+    faster = motion.resample(25)
+    assert evaluator.encode_motion([faster]) == pytest.approx(evaluator.encode_motion([motion]), abs=1e-3)
+    with pytest.raises(MotionError, match=r"motion 0 of 1 has 22 joints .*this published evaluator reads 21"):
+        evaluator.encode_motion([walking()])
+
+
+def test_more_than_a_batch_is_embedded_as_each_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator, motions = load(folder), [walking(20 + 3 * number) for number in range(7)]
+    texts = [LINES[number % 3] for number in range(7)]
+    together = evaluator.encode_motion(motions), evaluator.encode_text(texts)
+    monkeypatch.setattr("kinalign.evaluation.published.AT_ONCE", 3)
+    assert evaluator.encode_motion(motions) == pytest.approx(together[0], abs=1e-6)
+    assert evaluator.encode_text(texts) == pytest.approx(together[1], abs=1e-6)
+
+
+# sentences without parts of speech
+
+
+TAGGED = {
+    "A person walks slowly.": "a/DET person/NOUN walk/VERB slowly/ADV",
+    "a person, left": "a/DET person/NOUN left/ADJ",
+    "a wave": "a/DET wave/NOUN",
+    "they wave, they wave!": "they/PRON wave/VERB they/PRON wave/VERB",
+}
+
+
+def test_a_caption_of_the_data_is_read_with_its_own_tags(folder: Path) -> None:
+    evaluator = PublishedEvaluator.from_pretrained(folder, tagged=TAGGED)
+    lines = [f"{caption}#{tagged}" for caption, tagged in TAGGED.items()]
+    assert np.array_equal(evaluator.encode_text(list(TAGGED)), evaluator.encode_text(lines))
+
+
+def test_another_sentence_is_tagged_as_its_words_mostly_are(folder: Path) -> None:
+    evaluator = PublishedEvaluator.from_pretrained(folder, tagged=TAGGED)
+    # wave is a verb twice and a noun once; frob is no word at all
+    ours, theirs = evaluator.encode_text(["Persons waved; a frob", "#person/NOUN wave/VERB a/DET frob/OTHER"])
+    assert np.array_equal(ours, theirs)
+    # what a model says may hold anything
+    assert evaluator.encode_text(["persons # waved; a frob"])[0] == pytest.approx(ours, abs=1e-6)
+    otherwise = evaluator.encode_text(["#person/NOUN wave/NOUN a/DET frob/OTHER"])[0]
+    assert not np.allclose(ours, otherwise, atol=1e-3)
+
+
+# files in folders
+
+
+@pytest.mark.parametrize(
+    "places",
+    [{}, FLAT, {"meta": "Comp_v6_KLD005/meta"}, {"meta": "."}, {"weights": "."}],
+    ids=["published", "flat", "kit's statistics", "statistics above", "weights above"],
+)
+def test_files_are_found_where_people_have_them(places: dict[str, str], tmp_path: Path, folder: Path) -> None:
+    other = load(write_published(tmp_path / "other", **places))
+    assert np.array_equal(other.encode_text(LINES), load(folder).encode_text(LINES))
+
+
+def test_the_statistics_of_the_evaluator_go_before_a_models(folder: Path) -> None:
+    (folder / "mean.npy").rename(folder / "mean_eval.npy")
+    (folder / "std.npy").rename(folder / "std_eval.npy")
+    before = load(folder)
+    for name in ("mean.npy", "std.npy"):
+        np.save(folder / name, np.full(263, 9.0))
+    assert np.array_equal(load(folder).stats.mean, before.stats.mean)
+
+
+@pytest.mark.parametrize("name", ["weights", "words", "statistics"])
+def test_a_half_folder_names_what_it_lacks(name: str, tmp_path: Path) -> None:
+    root = write_published(tmp_path)
+    absent = {
+        "weights": ["text_mot_match/model/finest.tar"],
+        "words": ["glove/our_vab_idx.pkl"],
+        "statistics": ["Comp_v6_KLD01/meta/std.npy"],
+    }[name]
+    for file in absent:
+        (root / file).unlink()
+    with pytest.raises(CheckpointError, match=f"{root} lacks {', '.join(absent)} of the published evaluator"):
+        load(root)
+
+
+def test_a_folder_of_something_else_is_not_taken_for_one(tmp_path: Path) -> None:
+    assert PublishedFiles.in_folder(tmp_path) is None
+    with pytest.raises(CheckpointError, match="holds no published evaluator"):
+        load(tmp_path)
+
+
+def test_the_hash_knows_weights_words_and_statistics(folder: Path) -> None:
+    before = sha256_of_weights([load(folder)])
+    assert sha256_of_weights([load(folder)]) == before
+    for name in ("our_vab_data.npy", "std.npy"):
+        values = np.load(folder / name)
+        np.save(folder / name, values + 0.5)
+        after = sha256_of_weights([load(folder)])
+        assert after != before
+        before = after
 
 
 # what is refused
@@ -238,7 +377,9 @@ def test_files_that_are_absent_or_cut_short_are_named(folder: Path, name: str) -
         load(folder)
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=name):
-        load(folder)
+        PublishedEvaluator.from_published(
+            folder / "finest.tar", glove=folder, mean=folder / "mean.npy", std=folder / "std.npy"
+        )
 
 
 def test_another_checkpoint_is_no_evaluator(folder: Path) -> None:
@@ -275,9 +416,11 @@ def test_motions_that_it_cannot_read_are_refused(folder: Path) -> None:
     with pytest.raises(
         MotionError, match="motion 1 of 2 has 3 rows of features; the published evaluator reads 4 to 199"
     ):
-        evaluator.encode_motion([walking(), walking(4)])
+        evaluator.encode_motion([walking(), walking(3)])
     with pytest.raises(MotionError, match="200 rows"):
-        evaluator.encode_motion([walking(201)])
+        evaluator.encode_motion([walking(200)])
+    with pytest.raises(MotionError, match="motion 0 of 1 has 1 frames"):
+        evaluator.encode_motion([walking(1)])
     with pytest.raises(MotionError, match="has 21 joints"):
         evaluator.encode_motion([Motion(np.zeros((9, 21, 3)), skeleton=KIT)])
     with pytest.raises(MotionError, match="give finite"):

@@ -6,7 +6,7 @@
     Mean.npy, Std.npy       what the features are normalised by
     train.txt, val.txt, test.txt, train_val.txt, all.txt     an id a line; ids with M are mirrored clips
 
-The words with their parts of speech are left unread: no model here uses them.
+The words with their parts of speech stand in no clip: only the published evaluator reads them (`tagged_captions`).
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class Flavour:
 
 HUMANML3D_FLAVOUR = Flavour("HumanML3D", "AMASS", HUMANML3D, 1.0, min_frames=40, max_frames=199)
 KIT_FLAVOUR = Flavour("KIT-ML", "KIT-ML", KIT, 0.001, min_frames=24, max_frames=199)
+
+
+def flavour_of(skeleton: Skeleton) -> Flavour:
+    """The published data set of a built-in skeleton."""
+    return KIT_FLAVOUR if skeleton.num_joints == KIT.num_joints else HUMANML3D_FLAVOUR
 
 
 def load_humanml3d(root: str | Path, split: SplitList | None = None, *, any_length: bool = False) -> list[Clip]:
@@ -133,6 +138,14 @@ class HumanML3DFolder:
             parent=clip_id[1:] if clip_id.startswith("M") else "",
         )
 
+    def tagged_captions(self) -> dict[str, str]:
+        """Each caption's words in base form with parts of speech, "a/DET man/NOUN walk/VERB", of all splits."""
+        return {
+            caption.text: caption.tagged
+            for clip_id in self._split_of
+            for caption in _read_captions(self.root / "texts" / f"{clip_id}.txt")
+        }
+
     def features(self, clip_id: str) -> NDArray[np.float32]:
         """Rows (T, F) as stored, not normalised, in the folder's own unit; of a sub-clip ID@START-END its rows."""
         name, _, span = clip_id.partition("@")
@@ -171,6 +184,7 @@ class HumanML3DFolder:
 @dataclass(frozen=True)
 class _TimedCaption:
     text: str
+    tagged: str
     start_s: float
     end_s: float
 
@@ -187,7 +201,7 @@ def _read_captions(path: Path) -> list[_TimedCaption]:
             start, end = (0.0 if math.isnan(float(field)) else float(field) for field in fields[2:])
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {fields[2]!r} and {fields[3]!r} should be seconds") from error
-        captions.append(_TimedCaption(fields[0].strip(), start, end))
+        captions.append(_TimedCaption(fields[0].strip(), fields[1].strip(), start, end))
     return captions
 
 

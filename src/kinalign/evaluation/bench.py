@@ -45,6 +45,8 @@ class EvaluationSettings:
     """Which caption of a clip is the prompt of a replication."""
     true_lengths: bool = False
     """Tell the model how long the real motion is, as many tables of the field do."""
+    published_displacement: bool = False
+    """ADE, FDE and APD also with all joints as one vector, about the root of their number higher (MotionGPT, DLow)."""
     many_prompts: int = 16
     """Clips for MultiModality, APD and the rate of invalid answers, drawn anew for each replication."""
     many_candidates: int = 12

@@ -13,16 +13,18 @@ import tyro
 
 from kinalign.commands import adapter_shares
 from kinalign.data.dataset import load_dataset
+from kinalign.data.humanml3d import HumanML3DFolder
 from kinalign.data.records import Split
-from kinalign.errors import ConfigError, EvaluationError
+from kinalign.errors import CheckpointError, ConfigError, EvaluationError
 from kinalign.evaluation.bench import EvaluationSettings
 from kinalign.evaluation.compare import compare, comparison_table
-from kinalign.evaluation.encoder import TextMotionEncoder
+from kinalign.evaluation.encoder import CONFIG, WEIGHTS, TextMotionEncoder
 from kinalign.evaluation.evaluate import evaluate
 from kinalign.evaluation.eventchoice import Choice
 from kinalign.evaluation.eventcompare import compare_events, write_pairs
 from kinalign.evaluation.eventrun import EventSettings, evaluate_events
 from kinalign.evaluation.eventsets import own_prompts, standard_prompts
+from kinalign.evaluation.published import PublishedEvaluator, PublishedFiles
 from kinalign.evaluation.report import TASKS, Report
 from kinalign.judge.named import judge_named
 from kinalign.pipeline import TextToMotion, shipped_model
@@ -50,7 +52,8 @@ class Evaluate:
     """A data set that `kinalign data build` wrote, or HumanML3D's folder; openmocap20 where it is left out."""
     split: Split = "test"
     encoder: Path | None = None
-    """Evaluator folder; the shipped one where it is left out."""
+    """Evaluator folder, one of ours or the published files of HumanML3D's or KIT-ML's; the shipped one where it is left
+    out. The published one needs --data in the published layout, whose texts have parts of speech."""
     replications: int | None = None
     """How often all is made anew; 20 where it is left out, with --events 3 motions of each prompt."""
     seed: int = EvaluationSettings.seed
@@ -59,6 +62,8 @@ class Evaluate:
     first with --outputs, else random."""
     true_lengths: bool = False
     """Tell the model how long the real motion is, as many tables of the field do."""
+    published_displacement: bool = False
+    """ADE, FDE and APD also as MotionGPT's and DLow's tables have them: all joints as one vector."""
     many_prompts: int = EvaluationSettings.many_prompts
     """Clips for MultiModality, APD and the rate of invalid answers, in each replication."""
     many_candidates: int = EvaluationSettings.many_candidates
@@ -124,10 +129,11 @@ def evaluate_command(config: Evaluate) -> None:
         seed=config.seed,
         captions=config.captions or ("first" if config.outputs else "random"),
         true_lengths=config.true_lengths,
+        published_displacement=config.published_displacement,
         many_prompts=config.many_prompts,
         many_candidates=config.many_candidates,
     )
-    encoder = TextMotionEncoder.from_pretrained(config.encoder or shipped_model().parent / SHIPPED_ENCODER)
+    encoder = _encoder(config)
     references = _read_references(config.references) if config.references else None
     report = evaluate(
         load_dataset(config.data, config.split),
@@ -170,7 +176,7 @@ def _evaluate_events(config: Evaluate) -> None:
     if config.outputs is not None or config.task != "all":
         raise ConfigError("events are looked for in a model's motions for prompts: leave out --outputs and --task")
     torch.set_num_threads(config.threads)
-    encoder = TextMotionEncoder.from_pretrained(config.encoder or shipped_model().parent / SHIPPED_ENCODER)
+    encoder = _encoder(config)
     replications = EventSettings.replications if config.replications is None else config.replications
     report = evaluate_events(
         _model(config),
@@ -200,6 +206,24 @@ def _require_no_event_options(config: Evaluate) -> None:
 
 def _model(config: Evaluate) -> TextToMotion:
     return TextToMotion.from_pretrained(config.model, adapter=adapter_shares(config.adapter) or None)
+
+
+def _encoder(config: Evaluate) -> TextMotionEncoder | PublishedEvaluator:
+    """The evaluator of a folder, its kind told by the files in it; raises CheckpointError for a folder of neither."""
+    folder = config.encoder or shipped_model().parent / SHIPPED_ENCODER
+    if PublishedFiles.in_folder(folder) is None:
+        if config.encoder is not None and not any((folder / name).is_file() for name in (CONFIG, WEIGHTS)):
+            raise CheckpointError(
+                f"{folder} holds no evaluator: neither {CONFIG} and {WEIGHTS}, which are one of ours, nor "
+                "text_mot_match/, glove/ and Comp_v6_KLD01/, which are the published one (--encoder)"
+            )
+        return TextMotionEncoder.from_pretrained(folder)
+    if config.data is None or not (config.data / "texts").is_dir():
+        raise EvaluationError(
+            f"the published evaluator of {folder} reads words with their parts of speech, which stand in texts/ of "
+            f"HumanML3D's and KIT-ML's folders and not in {config.data or 'openmocap20'}; name such a folder (--data)"
+        )
+    return PublishedEvaluator.from_pretrained(folder, tagged=HumanML3DFolder.open(config.data).tagged_captions())
 
 
 def _name(config: Evaluate) -> str:

@@ -18,7 +18,7 @@ Vectors = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Sentences and motions as unit vectors (N, D) of one space."""
+    """Sentences and motions as vectors (N, D) of one space, compared by distance; ours are unit vectors."""
 
     def encode_text(self, captions: list[str], /) -> Vectors: ...
 

@@ -26,8 +26,8 @@ from kinalign.errors import CheckpointError, ConfigError, EvaluationError, Motio
 from kinalign.evaluation.embedding import Vectors
 from kinalign.lm.text import minilm_folder
 from kinalign.motion.features import FeatureLayout, FeatureStats, motion_to_features
-from kinalign.motion.motion import FPS, Motion
-from kinalign.motion.skeleton import HUMANML3D
+from kinalign.motion.motion import Motion
+from kinalign.motion.skeleton import HUMANML3D, Skeleton, skeleton_for
 from kinalign.run import (
     config_from_json,
     config_to_json,
@@ -64,8 +64,11 @@ class EncoderConfig:
     frames_per_token: int = 4
     """Frames that the motion tower reads as one token."""
     dropout: float = 0.1
+    num_joints: int = HUMANML3D.num_joints
+    """Of the skeleton that the motion tower reads: 22 are HumanML3D's, 21 KIT's."""
 
     def __post_init__(self) -> None:
+        skeleton_for(self.num_joints)
         sizes = "width feed_forward_width heads motion_layers text_layers embedding_width text_width frames_per_token"
         for name in sizes.split():
             if getattr(self, name) < 1:
@@ -169,8 +172,9 @@ def _positions(x: Tensor) -> Tensor:
 class TextMotionEncoder(nn.Module):
     """Texts and motions to unit vectors (N, D); their product says how well they go together, from -1 to 1.
 
-    Motions have HumanML3D's 22 joints and any length of 2 frames or more; they are read at 20 fps, with HumanML3D's
-    bones, as features normalised by `stats`. `backbone` reads the text; None is MiniLM, loaded when first needed.
+    Motions have HumanML3D's 22 joints, or KIT's 21, and any length of 2 frames or more; they are read at the skeleton's
+    frame rate, with its bones, as features normalised by `stats`. `backbone` reads the text; None is MiniLM, loaded
+    when first needed.
     """
 
     mean: Tensor
@@ -179,11 +183,11 @@ class TextMotionEncoder(nn.Module):
     def __init__(self, config: EncoderConfig, stats: FeatureStats, backbone: TextBackbone | None = None) -> None:
         super().__init__()
         self.config, self._backbone = config, backbone
-        feature_width = FeatureLayout(HUMANML3D.num_joints).width
+        feature_width = FeatureLayout(config.num_joints).width
         if stats.mean.shape != (feature_width,) or stats.std.shape != (feature_width,):
             raise CheckpointError(
                 f"the statistics have shapes {stats.mean.shape} and {stats.std.shape}; the evaluator needs "
-                f"({feature_width},), of the 22 joints of HumanML3D"
+                f"({feature_width},), of the {config.num_joints} joints of {self.skeleton.name!r}"
             )
         self.register_buffer("mean", torch.from_numpy(stats.mean.astype(np.float32)))
         self.register_buffer("std", torch.from_numpy(stats.std.astype(np.float32)))
@@ -191,6 +195,10 @@ class TextMotionEncoder(nn.Module):
         self.text_tower = Tower(config.text_width, config, layers=config.text_layers)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))  # TMR's temperature of 0.1; learned from there
         self.eval()
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return skeleton_for(self.config.num_joints)
 
     @property
     def device(self) -> torch.device:
@@ -240,7 +248,7 @@ class TextMotionEncoder(nn.Module):
         rows = []
         for place, motion in enumerate(motions):
             try:
-                rows.append(self.normalize(evaluator_features(motion)))
+                rows.append(self.normalize(evaluator_features(motion, self.skeleton)))
             except MotionError as error:
                 raise MotionError(f"motion {place} of {len(motions)}: {error}") from error
         return self.embed_motions(rows).cpu().numpy()
@@ -294,7 +302,7 @@ class TextMotionEncoder(nn.Module):
         folder = Path(folder)
         config = config_from_json(EncoderConfig, read_json(folder / CONFIG))
         tensors = read_tensors(folder / WEIGHTS)
-        width = FeatureLayout(HUMANML3D.num_joints).width
+        width = FeatureLayout(config.num_joints).width
         encoder = TextMotionEncoder(config, FeatureStats(np.zeros(width), np.ones(width)), backbone)
         load_strictly(encoder, tensors, origin=str(folder / WEIGHTS))
         if not (all(torch.isfinite(tensor).all() for tensor in tensors.values()) and (encoder.std > 0).all()):
@@ -304,18 +312,18 @@ class TextMotionEncoder(nn.Module):
         return encoder
 
 
-def evaluator_features(motion: Motion) -> NDArray[np.float32]:
-    """Features (T - 1, F) of a motion as the evaluator reads them: at 20 fps, with HumanML3D's bones, not normalised.
+def evaluator_features(motion: Motion, skeleton: Skeleton = HUMANML3D) -> NDArray[np.float32]:
+    """Features (T - 1, F) of a motion as the evaluator of a skeleton reads them: at its frame rate, not normalised.
 
-    Every body gets the same bones, so that who moves is not told by how tall they are. Raises MotionError for another
-    skeleton, for fewer than 2 frames and for bones of no length.
+    Every body gets the skeleton's bones, so that who moves is not told by how tall they are. Raises MotionError for
+    another skeleton, for fewer than 2 frames and for bones of no length.
     """
-    if motion.skeleton.num_joints != HUMANML3D.num_joints:
+    if motion.skeleton.num_joints != skeleton.num_joints:
         raise MotionError(
-            f"the evaluator reads the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r}; the motion has "
-            f"{motion.skeleton.num_joints} ({motion.skeleton.name!r})"
+            f"the evaluator reads the {skeleton.num_joints} joints of {skeleton.name!r}; the motion has "
+            f"{motion.skeleton.num_joints} ({motion.skeleton.name!r}) (--encoder)"
         )
-    return motion_to_features(motion.resample(FPS), target_skeleton=HUMANML3D, heading="body")
+    return motion_to_features(motion.resample(skeleton.fps), target_skeleton=skeleton, heading="body")
 
 
 def _chunks(order: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -24,12 +24,12 @@ __all__ = [
     "RPrecision",
     "accel",
     "ade",
-    "ade_flattened",
+    "ade_published",
     "apd",
-    "apd_flattened",
+    "apd_published",
     "diversity",
     "fde",
-    "fde_flattened",
+    "fde_published",
     "fid",
     "mm_dist",
     "mpjpe",
@@ -156,7 +156,7 @@ def multimodality(embeddings: ArrayLike, *, rng: np.random.Generator, num_pairs:
 def ade(predicted: ArrayLike, target: ArrayLike) -> float:
     """Mean distance of joints (T, J, 3) in metres over the frames that were predicted; nothing is aligned.
 
-    Give the true frames of one motion, without padding; average over motions. See `ade_flattened` for papers' numbers.
+    Give the true frames of one motion, without padding; average over motions. See `ade_published` for papers' numbers.
     """
     a, b = _joint_pair(predicted, target)
     return float(np.linalg.norm(a - b, axis=-1).mean())
@@ -181,23 +181,24 @@ def apd(candidates: Sequence[ArrayLike]) -> float:
     return float(np.mean(distances))
 
 
-def ade_flattened(predicted: ArrayLike, target: ArrayLike) -> float:
+def ade_published(predicted: ArrayLike, target: ArrayLike) -> float:
     """ADE as MotionGPT's tables have it: mean over frames of the length of all J joints' errors as one vector.
 
-    About √J times `ade`. The published code compares from frame int(0.2 · length) to the padded end of the batch
-    (in-between: int(0.25 · length) to length - int(0.25 · length)); give those frames to repeat its numbers.
+    About √J times `ade`. Its code (PredMetrics in mGPT/metrics/m2m.py) compares from frame int(0.2 · length) to the
+    padded end of the batch (in-between: int(0.25 · length) to length - int(0.25 · length)); give those frames to repeat
+    its numbers.
     """
     a, b = _joint_pair(predicted, target)
     return float(np.linalg.norm((a - b).reshape(len(a), -1), axis=-1).mean())
 
 
-def fde_flattened(predicted: ArrayLike, target: ArrayLike) -> float:
-    """FDE as MotionGPT's tables have it: `ade_flattened` of the last frame given, there the last of the padding."""
+def fde_published(predicted: ArrayLike, target: ArrayLike) -> float:
+    """FDE as MotionGPT's tables have it: `ade_published` of the last frame given, there the last of the padding."""
     a, b = _joint_pair(predicted, target)
     return float(np.linalg.norm(a[-1] - b[-1]))
 
 
-def apd_flattened(candidates: Sequence[ArrayLike]) -> float:
+def apd_published(candidates: Sequence[ArrayLike]) -> float:
     """APD as in DLow (Yuan & Kitani, ECCV 2020): mean distance of candidates as vectors of all T x J x 3 numbers.
 
     MotionGPT names this metric and never computes it. All candidates have one length.

@@ -2,10 +2,13 @@
 
     text_mot_match/model/finest.tar       movement_encoder, text_encoder, motion_encoder
     glove/our_vab_words.pkl, _idx.pkl, _data.npy     word vectors (300,)
-    mean.npy, std.npy                     the evaluator's own statistics, of Comp_v6_KLD01/meta
+    Comp_v6_KLD01/meta/mean.npy, std.npy  the evaluator's own statistics; of KIT-ML's evaluator in Comp_v6_KLD005/meta
 
 Only with these files are numbers those of papers. Nothing in them is executed: the checkpoint goes through torch's
 weights-only reader, the pickled word list through one that knows plain containers and refuses all else.
+
+It reads words with their parts of speech, which stand in texts/ of HumanML3D and KIT-ML. Other sentences, such as the
+captions of a model, papers tag with spaCy; here every word gets the part of speech that it mostly has in texts/.
 
 Letters: B texts or motions, T frames, F features, D width of an embedding.
 """
@@ -14,9 +17,11 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +29,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
+from kinalign.data.humanml3d import flavour_of
 from kinalign.errors import CheckpointError, EvaluationError, MotionError
+from kinalign.evaluation.captions import base_words
 from kinalign.evaluation.embedding import Vectors
 from kinalign.motion.features import FeatureLayout, FeatureStats, motion_to_features
-from kinalign.motion.motion import FPS, Motion
-from kinalign.motion.skeleton import HUMANML3D
+from kinalign.motion.motion import Motion
+from kinalign.motion.skeleton import HUMANML3D, skeleton_for
 from kinalign.published import read_weights_only
 from kinalign.run import load_strictly
 
@@ -37,6 +44,9 @@ FRAMES_PER_MOVEMENT = 4
 MAX_FRAMES = 196
 """Motions are padded with zeros to this length before the convolutions, which see two frames into the padding."""
 MAX_WORDS = 20
+AT_ONCE = 64
+"""What goes through the networks together."""
+NUM_CONTACTS = FeatureLayout(HUMANML3D.num_joints).widths["foot_contacts"]
 
 PARTS_OF_SPEECH = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV")
 SPECIAL_WORDS = {
@@ -51,6 +61,19 @@ SPECIAL_WORDS = {
 OTHER = "OTHER"
 CLASSES = (*PARTS_OF_SPEECH, *SPECIAL_WORDS, OTHER)
 _SPECIAL_CLASS = {word: name for name, words in SPECIAL_WORDS.items() for word in words.split()}
+
+GLOVE = ("our_vab_words.pkl", "our_vab_idx.pkl", "our_vab_data.npy")
+FILES: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (("text_mot_match/model/finest.tar",), ("finest.tar",)),
+    (tuple(f"glove/{name}" for name in GLOVE), GLOVE),
+    (
+        ("Comp_v6_KLD01/meta/mean.npy", "Comp_v6_KLD01/meta/std.npy"),
+        ("Comp_v6_KLD005/meta/mean.npy", "Comp_v6_KLD005/meta/std.npy"),
+        ("mean_eval.npy", "std_eval.npy"),  # beside those that a model was trained with
+        ("mean.npy", "std.npy"),
+    ),
+)
+"""Checkpoint, words and statistics: where each may lie in a folder, as published first."""
 
 
 class MovementEncoder(nn.Module):
@@ -102,25 +125,83 @@ class TextEncoder(SequenceEncoder):
         return self(words + self.pos_emb(classes), lengths)
 
 
-class PublishedEvaluator:
+class PublishedFiles(NamedTuple):
+    """Where the files of a published evaluator lie."""
+
+    checkpoint: Path
+    glove: Path
+    mean: Path
+    std: Path
+
+    @staticmethod
+    def in_folder(folder: str | Path) -> PublishedFiles | None:
+        """Those of a folder, as published or all side by side; None where there is none of them.
+
+        Raises CheckpointError that names every absent one where there are some.
+        """
+        folder = Path(folder)
+        lacks, found = [], []
+        for places in FILES:
+            files = next((one for one in places if all((folder / name).is_file() for name in one)), None)
+            lacks += [] if files else [name for name in places[0] if not (folder / name).is_file()]
+            found += [folder / name for name in files or ()]
+        if not found and not any((folder / name).exists() for places in FILES for one in places for name in one):
+            return None
+        if lacks:
+            raise CheckpointError(
+                f"{folder} lacks {', '.join(lacks)} of the published evaluator; copy the whole folder that holds "
+                "text_mot_match, with glove/ in it (--encoder)"
+            )
+        checkpoint, words, _, _, mean, std = found
+        return PublishedFiles(checkpoint, words.parent, mean, std)
+
+
+class PublishedEvaluator(nn.Module):
     """Captions with tagged words and motions to the published embeddings (N, D); compare them by distance.
 
-    They are no unit vectors. `word_vectors` holds "unk", "sos" and "eos" too; `stats` are the evaluator's own.
+    They are no unit vectors. `word_vectors` holds "unk", "sos" and "eos" too; `stats` are the evaluator's own; `tagged`
+    are the words with parts of speech of known captions, "a/DET man/NOUN walk/VERB", from which others are tagged.
     """
+
+    mean: Tensor
+    std: Tensor
+    vectors: Tensor
 
     def __init__(
         self,
         encoders: tuple[MovementEncoder, TextEncoder, SequenceEncoder],
         word_vectors: Mapping[str, NDArray[np.float32]],
         stats: FeatureStats,
+        tagged: Mapping[str, str] | None = None,
     ) -> None:
-        movement, text, motion = encoders
-        self.movement, self.text, self.motion = movement.eval(), text.eval(), motion.eval()
-        self.word_vectors, self.stats = word_vectors, stats
+        super().__init__()
+        self.movement, self.text, self.motion = encoders
+        self.stats, self.tagged = stats, tagged or {}
+        self.skeleton = skeleton_for(FeatureLayout.of_width(len(stats.mean)).num_joints)
+        self._place = {word: place for place, word in enumerate(word_vectors)}
+        # buffers, so that whoever hashes the weights hashes these too
+        self.register_buffer("vectors", torch.from_numpy(np.stack(list(word_vectors.values()))))
+        self.register_buffer("mean", torch.from_numpy(stats.mean))
+        self.register_buffer("std", torch.from_numpy(stats.std))
+        self.eval()
+
+    @staticmethod
+    def from_pretrained(folder: str | Path, *, tagged: Mapping[str, str] | None = None) -> PublishedEvaluator:
+        """From a folder of published files; raises CheckpointError that names what is absent, damaged or no fit."""
+        files = PublishedFiles.in_folder(folder)
+        if files is None:
+            raise CheckpointError(f"{folder} holds no published evaluator: {FILES[0][0][0]} and the rest are absent")
+        checkpoint, glove, mean, std = files
+        return PublishedEvaluator.from_published(checkpoint, glove=glove, mean=mean, std=std, tagged=tagged)
 
     @staticmethod
     def from_published(
-        checkpoint: str | Path, *, glove: str | Path, mean: str | Path, std: str | Path
+        checkpoint: str | Path,
+        *,
+        glove: str | Path,
+        mean: str | Path,
+        std: str | Path,
+        tagged: Mapping[str, str] | None = None,
     ) -> PublishedEvaluator:
         """From finest.tar, the folder with the word vectors, and mean.npy and std.npy.
 
@@ -137,7 +218,8 @@ class PublishedEvaluator:
             text_width, motion_width = len(text["output_net.3.weight"]), len(motion["output_net.3.weight"])
             word_width, num_classes = text["pos_emb.weight"].shape
             text_hidden, motion_hidden = len(text["input_emb.weight"]), len(motion["input_emb.weight"])
-        except (KeyError, AttributeError, ValueError, TypeError) as error:
+            width = FeatureLayout.of_width(feature_width + NUM_CONTACTS).width
+        except (KeyError, AttributeError, ValueError, TypeError, MotionError) as error:
             raise CheckpointError(f"{path} is no published evaluator: {error}") from error
         if num_classes != len(CLASSES):
             raise CheckpointError(
@@ -150,41 +232,50 @@ class PublishedEvaluator:
         )
         for encoder, name in zip(encoders, ENCODERS):
             load_strictly(encoder, content[name], origin=f"{path}, {name}")
-        contacts = FeatureLayout(HUMANML3D.num_joints).widths["foot_contacts"]
-        stats = FeatureStats(*(_array(place, (feature_width + contacts,)) for place in (mean, std)))
+        stats = FeatureStats(*(_array(place, (width,)) for place in (mean, std)))
         if not (stats.std > 0).all():
             raise CheckpointError(f"{std} holds a standard deviation that is not positive; it is damaged")
-        return PublishedEvaluator(encoders, read_word_vectors(glove, width=word_width), stats)
+        return PublishedEvaluator(encoders, read_word_vectors(glove, width=word_width), stats, tagged)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Vectors:
-        """Vectors (N, D) of lines of HumanML3D's texts: "a man walks#a/DET man/NOUN walk/VERB", more # or none.
+        """Vectors (N, D) of known captions, of others tagged word by word, and of lines of HumanML3D's texts.
 
-        As published, words after the 20th are not read. Raises EvaluationError for a caption without tagged words.
+        A line is "a man walks#a/DET man/NOUN walk/VERB", more # or none. As published, words after the 20th are not
+        read. Raises EvaluationError for a caption that has no tagged words where none are known.
         """
         if not texts:
             raise EvaluationError("there is no text to encode; give one text or more")
         sentences = [self._words(text, place, len(texts)) for place, text in enumerate(texts)]
-        words = pad_sequence([torch.from_numpy(vectors) for vectors, _ in sentences], batch_first=True)
-        classes = pad_sequence([torch.from_numpy(one_hot) for _, one_hot in sentences], batch_first=True)
-        lengths = torch.tensor([len(vectors) for vectors, _ in sentences])
-        return np.asarray(self.text.embed(words, classes, lengths).numpy())
+        embedded = []
+        for start in range(0, len(sentences), AT_ONCE):
+            part = sentences[start : start + AT_ONCE]
+            words = pad_sequence([self.vectors[rows] for rows, _ in part], batch_first=True)
+            classes = pad_sequence([torch.eye(len(CLASSES))[kinds] for _, kinds in part], batch_first=True)
+            embedded.append(self.text.embed(words, classes, torch.tensor([len(rows) for rows, _ in part])))
+        return np.asarray(torch.cat(embedded).numpy())
 
     def encode_motion(self, motions: Sequence[Motion]) -> Vectors:
-        """Vectors (N, D) of motions of 22 joints in metres, read at 20 fps.
+        """Vectors (N, D) of motions in metres on the evaluator's skeleton, read at its frame rate.
 
-        A motion of T frames has T - 1 rows of features; where a data set stores the rows, `encode_features` reads them,
-        and only it reads KIT-ML's, which are in millimetres. Raises MotionError for another skeleton.
+        The last frame has no next one, which features need; a movement that goes on as it was stands in for it, so that
+        T frames are T rows, as in data sets. KIT-ML's evaluator reads millimetres. Raises MotionError for another
+        skeleton.
         """
+        rows = []
         for place, motion in enumerate(motions):
-            if motion.skeleton.num_joints != HUMANML3D.num_joints:
+            skeleton = motion.skeleton
+            if skeleton.num_joints != self.skeleton.num_joints:
                 raise MotionError(
-                    f"motion {place} of {len(motions)} has {motion.skeleton.num_joints} joints; the published one "
-                    f"of HumanML3D reads {HUMANML3D.num_joints} (for KIT-ML give its rows to encode_features)"
+                    f"motion {place} of {len(motions)} has {skeleton.num_joints} joints ({skeleton.name!r}); this "
+                    f"published evaluator reads {self.skeleton.num_joints} ({self.skeleton.name!r}) (--encoder)"
                 )
-        return self.encode_features(
-            [motion_to_features(motion.resample(FPS), heading="published") for motion in motions]
-        )
+            if len(motion) < 2:
+                raise MotionError(f"motion {place} of {len(motions)} has {len(motion)} frames; give 2 or more")
+            joints = motion.resample(self.skeleton.fps).joints.astype(np.float64)
+            joints = np.concatenate((joints, 2 * joints[-1:] - joints[-2:-1])) / flavour_of(skeleton).metres_per_unit
+            rows.append(motion_to_features(joints, heading="published"))
+        return self.encode_features(rows)
 
     @torch.no_grad()
     def encode_features(self, features: Sequence[NDArray[np.float32]]) -> Vectors:
@@ -195,41 +286,64 @@ class PublishedEvaluator:
         """
         if not features:
             raise EvaluationError("there is no motion to encode; give one motion or more")
-        width = len(self.stats.mean)
-        batch, lengths = torch.zeros(len(features), MAX_FRAMES, width), []
         for place, rows in enumerate(features):
             num_frames = len(rows) // FRAMES_PER_MOVEMENT * FRAMES_PER_MOVEMENT
-            if rows.ndim != 2 or rows.shape[1] != width or not np.isfinite(rows).all():
+            if rows.ndim != 2 or rows.shape[1] != len(self.mean) or not np.isfinite(rows).all():
                 raise MotionError(
-                    f"motion {place} of {len(features)} has features {rows.shape}; give finite (T, {width})"
+                    f"motion {place} of {len(features)} has features {rows.shape}; give finite (T, {len(self.mean)})"
                 )
             if not FRAMES_PER_MOVEMENT <= num_frames <= MAX_FRAMES:
                 raise MotionError(
                     f"motion {place} of {len(features)} has {len(rows)} rows of features; the published evaluator "
                     f"reads {FRAMES_PER_MOVEMENT} to {MAX_FRAMES + FRAMES_PER_MOVEMENT - 1}: cut it"
                 )
-            batch[place, :num_frames] = torch.from_numpy(self.stats.normalize(rows[:num_frames]))
-            lengths.append(num_frames // FRAMES_PER_MOVEMENT)
         seen = self.movement.feature_width  # contacts, which stand last, are not looked at
-        return np.asarray(self.motion(self.movement(batch[..., :seen]), torch.tensor(lengths)).numpy())
+        embedded = []
+        for start in range(0, len(features), AT_ONCE):
+            part = features[start : start + AT_ONCE]
+            batch = torch.zeros(len(part), MAX_FRAMES, len(self.mean))
+            lengths = torch.tensor([len(rows) // FRAMES_PER_MOVEMENT for rows in part])
+            for line, (rows, length) in enumerate(zip(part, (lengths * FRAMES_PER_MOVEMENT).tolist())):
+                batch[line, :length] = torch.from_numpy(self.stats.normalize(rows[:length]))
+            embedded.append(self.motion(self.movement(batch[..., :seen]), lengths))
+        return np.asarray(torch.cat(embedded).numpy())
 
-    def _words(self, text: str, place: int, num: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Vectors (L, W) of a caption's words between sos and eos, and their classes (L, 15)."""
-        tagged = text.split("#")[1].split() if "#" in text else []
-        if not tagged or not all("/" in token for token in tagged):
+    @cached_property
+    def _usual_class(self) -> dict[str, str]:
+        """Word -> the part of speech that it mostly has in the known captions."""
+        seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for tagged in self.tagged.values():
+            for word, tag in _split(tagged):
+                seen[word][tag] += 1
+        return {word: tags.most_common(1)[0][0] for word, tags in seen.items()}
+
+    def _words(self, text: str, place: int, num: int) -> tuple[list[int], list[int]]:
+        """Rows of a caption's words in the table of vectors, between sos and eos, and their classes."""
+        line = text.split("#")[1] if "#" in text else self.tagged.get(text, "")
+        tagged = list(_split(line)) if all("/" in token for token in line.split()) else []
+        usual = self._usual_class
+        if not tagged and usual:
+            tagged = [(word, usual.get(word, OTHER)) for word in base_words(text)]
+        elif not tagged:
             raise EvaluationError(
                 f"text {place} of {num} has no tagged words: {text!r}; the published evaluator reads lines of "
                 "HumanML3D's texts, such as a man walks#a/DET man/NOUN walk/VERB"
             )
-        vectors, one_hot = [], []
-        for token in (f"sos/{OTHER}", *tagged[:MAX_WORDS], f"eos/{OTHER}"):
-            word, _, tag = token.rpartition("/")
-            if word not in self.word_vectors:
+        rows, classes = [], []
+        for word, tag in (("sos", OTHER), *tagged[:MAX_WORDS], ("eos", OTHER)):
+            if word not in self._place:
                 word, tag = "unk", OTHER
             name = _SPECIAL_CLASS.get(word, tag)
-            vectors.append(self.word_vectors[word])
-            one_hot.append(np.eye(len(CLASSES), dtype=np.float32)[CLASSES.index(name if name in CLASSES else OTHER)])
-        return np.stack(vectors), np.stack(one_hot)
+            rows.append(self._place[word])
+            classes.append(CLASSES.index(name if name in CLASSES else OTHER))
+        return rows, classes
+
+
+def _split(tagged: str) -> Iterable[tuple[str, str]]:
+    """ "a/DET man/NOUN" as words and tags."""
+    for token in tagged.split():
+        word, _, tag = token.rpartition("/")
+        yield word, tag
 
 
 def read_word_vectors(folder: str | Path, *, width: int) -> dict[str, NDArray[np.float32]]:

@@ -28,6 +28,7 @@ from kinalign.evaluation.contrasts import (
 from kinalign.evaluation.metrics import RPrecision, r_precision
 from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import Motion
+from kinalign.motion.skeleton import HUMANML3D
 
 POOL_SIZE = 32
 POOL_DRAWS = 20
@@ -206,7 +207,12 @@ def _order_contrasts(clips: Sequence[Clip], rng: np.random.Generator) -> list[Co
 
 
 def _as_event(clip: Clip) -> Motion | None:
-    """The clip as something that others can stand before and after; None where it is too long, or does not stand."""
+    """The clip as something that others can stand before and after; None where it is too long, or does not stand.
+
+    Only clips of HumanML3D's skeleton can be joined.
+    """
+    if clip.motion.skeleton.num_joints != HUMANML3D.num_joints:
+        return None
     motion = uniform(clip.motion)
     fits = len(motion) <= LONGEST_EVENT and is_upright(motion, 0) and is_upright(motion, -1)
     return motion if fits else None

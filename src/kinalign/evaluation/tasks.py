@@ -9,7 +9,7 @@ Letters: N clips, D width of an embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -21,7 +21,19 @@ from kinalign.errors import EvaluationError
 from kinalign.evaluation.bench import Array, Bench, Indices, Made, has_words
 from kinalign.evaluation.captions import base_words, bert_score, bleu, cider, rouge_l, words
 from kinalign.evaluation.embedding import Vectors, WordEncoder
-from kinalign.evaluation.metrics import ade, apd, diversity, fde, fid, mm_dist, multimodality, pool_hits
+from kinalign.evaluation.metrics import (
+    ade,
+    ade_published,
+    apd,
+    apd_published,
+    diversity,
+    fde,
+    fde_published,
+    fid,
+    mm_dist,
+    multimodality,
+    pool_hits,
+)
 from kinalign.evaluation.naming import names_right
 from kinalign.evaluation.report import TRUTH, Scores
 from kinalign.evaluation.store import Store
@@ -41,6 +53,9 @@ NUM_MULTIMODALITY_PAIRS = 10
 KEY_STEPS = 4
 TOLD_SHARE = 0.2
 """Of a motion that is to be continued."""
+
+DISPLACEMENTS = {"ade_m": ade, "fde_m": fde}
+PUBLISHED_DISPLACEMENTS = {"ade_published_m": ade_published, "fde_published_m": fde_published}
 
 Cells = dict[str, "float | str"]
 PerClip = dict[str, list["float | None"]]
@@ -134,9 +149,11 @@ class Tables:
         """For each prompt the train clip whose caption is nearest; of several that are equally near, one by lot."""
         vectors, owners = self.bench.train_captions
         rng = self.bench.rng(replication, 3)
-        nearness = self.bench.embeddings.texts(prompts) @ vectors.T  # (N, M)
-        # float32 of unit vectors: what is nearer by less is the same caption
-        is_nearest = nearness >= nearness.max(axis=1, keepdims=True) - 1e-6
+        lengths = np.square(vectors).sum(axis=1)
+        # of one text all distances, but for its own length: |a - b|² = |a|² - 2 (a b - |b|² / 2)
+        nearness = self.bench.embeddings.texts(prompts) @ vectors.T - lengths / 2  # (N, M)
+        # float32: what is nearer by less is the same caption
+        is_nearest = nearness >= nearness.max(axis=1, keepdims=True) - 1e-6 * lengths.max()
         chosen = [int(rng.choice(np.unique(owners[row]))) for row in is_nearest]
         new = sorted(set(chosen) - self._retrieved.keys())
         if new:
@@ -322,7 +339,8 @@ class Tables:
         places = np.array([gap.place for gap in gaps])
         truth = self.bench.embeddings.motions([gap.truth for gap in gaps])
         vectors = self.bench.embeddings.motions([gap.baseline for gap in gaps])
-        return Gaps(baseline, gaps, places, truth, vectors)
+        others = PUBLISHED_DISPLACEMENTS if self.bench.settings.published_displacement else {}
+        return Gaps(baseline, gaps, places, truth, vectors, DISPLACEMENTS | others)
 
     def _filled(self, task: str, gaps: Gaps, replication: int) -> Replication:
         """Hidden frames of each motion against the real ones, for the truth, a baseline and the model."""
@@ -343,11 +361,13 @@ class Tables:
             seeds=[seeds[place] for place in chosen],
             num_candidates=self.bench.settings.many_candidates,
         )
-        spreads = [
-            apd([gap.asked.finish(codes).joints[gap.hidden] for codes in row if codes is not None])
+        candidates = [
+            [gap.asked.finish(codes).joints[gap.hidden] for codes in row if codes is not None]
             for gap, row in zip((gaps.all[place] for place in chosen), many.codes)
         ]
-        scores[self.name]["all"]["apd_m"] = float(np.mean(spreads))
+        scores[self.name]["all"]["apd_m"] = float(np.mean([apd(row) for row in candidates]))
+        if self.bench.settings.published_displacement:
+            scores[self.name]["all"]["apd_published_m"] = float(np.mean([apd_published(row) for row in candidates]))
         num_clips = len(self.bench.clips)
         return Replication(
             scores, {metric: _spread(row, gaps.places, num_clips) for metric, row in off.items()}, seconds
@@ -360,7 +380,7 @@ class Tables:
             rows = np.flatnonzero(np.isin(gaps.places, members))
             none = "" if len(rows) else "no clip is long enough"
             jerk, real_jerk = (errors["join_jerk_m_s3"][rows].sum() for errors in (off, gaps.truth_errors))
-            cells: Cells = {metric: none or float(off[metric][rows].mean()) for metric in ("ade_m", "fde_m")}
+            cells: Cells = {metric: none or float(off[metric][rows].mean()) for metric in gaps.displacements}
             cells["join_jerk_ratio"] = none or (
                 float(jerk / real_jerk) if real_jerk > 0 else "nothing moves in the clips"
             )
@@ -435,9 +455,15 @@ class Gaps:
     """The gaps of one task, with all that no replication changes."""
 
     def __init__(
-        self, baseline: str, gaps: list[Gap], places: Indices, truth_vectors: Vectors, baseline_vectors: Vectors
+        self,
+        baseline: str,
+        gaps: list[Gap],
+        places: Indices,
+        truth_vectors: Vectors,
+        baseline_vectors: Vectors,
+        displacements: Mapping[str, Callable[[Array, Array], float]],
     ) -> None:
-        self.baseline, self.all, self.places = baseline, gaps, places
+        self.baseline, self.all, self.places, self.displacements = baseline, gaps, places, displacements
         self.truth_vectors, self.baseline_vectors = truth_vectors, baseline_vectors
         self.truth_errors = _errors(self, [gap.truth for gap in gaps])
         self.baseline_errors = _errors(self, [gap.baseline for gap in gaps])
@@ -446,11 +472,9 @@ class Gaps:
 def _errors(gaps: Gaps, motions: Sequence[Motion]) -> dict[str, Array]:
     """Metric -> a number for each gap, of the motions that fill them."""
     pairs = [(motion.joints[gap.hidden], gap.truth.joints[gap.hidden]) for motion, gap in zip(motions, gaps.all)]
-    return {
-        "ade_m": np.array([ade(*pair) for pair in pairs]),
-        "fde_m": np.array([fde(*pair) for pair in pairs]),
-        "join_jerk_m_s3": np.array([peak_jerk(motion, joins=gap.joins) for motion, gap in zip(motions, gaps.all)]),
-    }
+    errors = {metric: np.array([off(*pair) for pair in pairs]) for metric, off in gaps.displacements.items()}
+    jerks = [peak_jerk(motion, joins=gap.joins) for motion, gap in zip(motions, gaps.all)]
+    return {**errors, "join_jerk_m_s3": np.array(jerks)}
 
 
 def _others(motion: Motion, frames: Indices) -> Indices:

@@ -36,6 +36,7 @@ from kinalign.events.program import OPPOSITE
 from kinalign.motion.features import FeatureStats
 from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import Motion
+from kinalign.motion.skeleton import HUMANML3D, Skeleton, skeleton_for
 from kinalign.run import RunFolder, progress
 from kinalign.training import Draw, Optimization, optimize
 
@@ -104,20 +105,24 @@ class Events(NamedTuple):
 
 
 class ContrastSampler:
-    """Draws examples: single clips and their mirror images, two clips joined, one clip repeated."""
+    """Draws examples: single clips and their mirror images, two clips joined, one clip repeated.
+
+    KIT's clips are not joined or repeated: what is known of bodies that stand is known of HumanML3D's.
+    """
 
     def __init__(self, clips: Sequence[Clip], config: EncoderTraining) -> None:
         self.config = config
         self.clips = [part for clip in clips for part in clip.by_captions() if _is_told(part) and len(part.motion) > 1]
         if not self.clips:
             raise DataError(f"none of {len(clips)} clips has words and 2 frames; there is nothing to train on")
+        self.skeleton = skeleton_for(config.network.num_joints)
         with progress("features", total=len(self.clips)) as advance:
             self.motions: list[Motion] = []
             self.rows: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
             for clip in self.clips:
-                motion = uniform(clip.motion)
+                motion = _prepared(clip.motion, self.skeleton)
                 self.motions.append(motion)
-                self.rows.append((evaluator_features(motion), evaluator_features(motion.mirror())))
+                self.rows.append((self.features(motion), self.features(motion.mirror())))
                 advance()
         self.weight = self._weight(range(len(self.clips)))
         self.events = self._find_events()
@@ -133,6 +138,10 @@ class ContrastSampler:
         """Statistics of all frames; mirrored ones are left out, so that each frame counts once."""
         return FeatureStats.of(np.concatenate([rows for rows, _ in self.rows]))
 
+    def features(self, motion: Motion) -> NDArray[np.float32]:
+        """Features (T - 1, F) as the evaluator reads them."""
+        return evaluator_features(motion, self.skeleton)
+
     def _weight(self, places: Sequence[int]) -> np.ndarray:
         kinds = [self.clips[place].label or (self.clips[place].captions or ("",))[0] for place in places]
         count = Counter(kinds)
@@ -142,7 +151,8 @@ class ContrastSampler:
     def _can_be_joined(self, place: int) -> bool:
         """Whether the clip stands at both ends and two of its length fit into max_frames."""
         motion = self.motions[place]
-        return 2 * len(motion) <= self.config.max_frames and is_upright(motion, 0) and is_upright(motion, -1)
+        fits = self.skeleton is HUMANML3D and 2 * len(motion) <= self.config.max_frames
+        return fits and is_upright(motion, 0) and is_upright(motion, -1)
 
     def _find_events(self) -> Events | None:
         """Clips of one known action, short enough to be joined; None where no two kinds of them stand at both ends."""
@@ -201,7 +211,7 @@ class ContrastSampler:
         text, swapped = order_contrast(a, b, rng)
         wrong = (swapped, other) if (other := side_contrast(text)) else (swapped,)
         happens = tuple(_doing(event.meaning, mirrored=mirrored) for event in pair)
-        return Example(evaluator_features(motion.mirror() if mirrored else motion), text, wrong, happens)
+        return Example(self.features(motion.mirror() if mirrored else motion), text, wrong, happens)
 
     def _repeated(self, rng: np.random.Generator, *, mirrored: bool) -> Example:
         place = self.once[int(rng.choice(len(self.once), p=self.once_weight))]
@@ -217,11 +227,16 @@ class ContrastSampler:
         happens = _happens(clip, mirrored=mirrored)
         motion = in_a_row([motion] * count)
         return Example(
-            evaluator_features(motion.mirror() if mirrored else motion),
+            self.features(motion.mirror() if mirrored else motion),
             text,
             tuple(other for other in wrong if other),
             happens if count == 1 else (happens, count),
         )
+
+
+def _prepared(motion: Motion, skeleton: Skeleton) -> Motion:
+    """Ready to be joined with others, which only HumanML3D's skeleton can be."""
+    return uniform(motion) if skeleton is HUMANML3D else motion.resample(skeleton.fps)
 
 
 def _is_told(clip: Clip) -> bool:
