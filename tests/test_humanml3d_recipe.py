@@ -119,6 +119,7 @@ def test_a_dry_run_converts_and_says_what_is_to_be_done(
     assert [path.name for path in tmp_path.iterdir()] == ["motiongpt"]
 
 
+@pytest.mark.slow
 def test_it_goes_from_published_files_to_reports_and_not_twice(
     data: Path, published: Published, evaluator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

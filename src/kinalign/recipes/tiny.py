@@ -69,9 +69,8 @@ def run(recipe: Recipe) -> Path:
     if recipe.adapter is None:
         if not (folder / "config.json").is_file():
             _train(recipe).save_pretrained(folder)
-        for name, people in (("prompts", PEOPLE), ("held_out", OTHERS)):
-            lines = "".join(f"{prompt}\n" for prompt in prompts_of(people))
-            write_atomically(recipe.out / f"{name}.txt", lambda path, lines=lines: path.write_text(lines))
+        _write(recipe.out / "prompts.txt", prompts_of(PEOPLE))
+        _write(recipe.out / "held_out.txt", prompts_of(OTHERS))
         return folder
     judge = KinematicJudge()
     for name, adapter in (("before", None), ("after", recipe.adapter)):
@@ -92,6 +91,11 @@ def looked_at(model: TextToMotion, judge: Judge, candidates: int) -> tuple[float
     cases = [Case.of(prompt, motion) for prompt, generated in zip(prompts, made) for motion in generated.motions]
     scores = np.array([one.score for one in judge.judge_all(cases) if isinstance(one, Verdict)])
     return float(scores.mean()), float((scores == 5).mean())
+
+
+def _write(path: Path, prompts: Sequence[str]) -> None:
+    text = "\n".join(prompts) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _motions() -> dict[str, list[Motion]]:
