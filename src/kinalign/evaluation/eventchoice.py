@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from kinalign.errors import PromptError, VerdictError
 from kinalign.evaluation.eventstore import Spent, name_of_judge
-from kinalign.evaluation.store import Store
+from kinalign.evaluation.store import Store, copy_absent
 from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Case, Invalid, Judge, Outcome, Verdict, outcome_from_json
 from kinalign.motion.motion import Motion
@@ -62,7 +62,7 @@ class _Candidate(NamedTuple):
 
 
 class Chooser:
-    """A judge that chooses among candidates of a model; what it said is in `folder`, or in `reused`, which is read."""
+    """A judge that chooses among candidates of a model; what it said is in `folder`, or taken from `reused`."""
 
     def __init__(self, choice: Choice, judge: Judge, store: Store, folder: Path, *, reused: Path | None = None) -> None:
         self.choice, self.judge, self.store = choice, judge, store
@@ -140,8 +140,8 @@ class Chooser:
     ) -> tuple[list[list[_Candidate]], Spent]:
         """Candidates of each prompt with what the judge says of them, and what decoding and judging took."""
         path = self.folder / f"{name}.json"
-        if self.reused is not None and not path.exists() and (self.reused / path.name).exists():
-            path = self.reused / path.name
+        if self.reused is not None:
+            copy_absent(path, self.reused)
         if not path.exists():
             begun = perf_counter()
             rows = self._ask(prompts, asked, codes)
