@@ -247,3 +247,16 @@ def test_an_adapter_between_models_of_other_shapes_is_refused() -> None:
     )
     with pytest.raises(CheckpointError, match="is not that of its base"):
         Adapter.between(lm_of(), other, 4)
+
+
+def test_an_adapter_of_a_lower_rank_is_the_nearest_one() -> None:
+    whole = Adapter.of(learned(lm_of(), 2, rank=4))
+    assert whole.rank == 4 and whole.of_rank(4).factors == whole.factors
+    lower = whole.of_rank(2)
+    assert lower.rank == 2 and lower.base_sha256 == whole.base_sha256
+    for place, (a, b) in whole.factors.items():
+        change, nearest = b @ a, lower.factors[place].b @ lower.factors[place].a
+        assert torch.linalg.matrix_rank(nearest) <= 2
+        # Eckart and Young: what is lost are the strengths that are left out
+        lost = torch.linalg.svdvals(change)[2:].square().sum().sqrt()
+        torch.testing.assert_close(torch.linalg.norm(change - nearest), lost, rtol=1e-4, atol=1e-6)

@@ -34,16 +34,21 @@ from kinalign.alignment.preference import (
     split,
     write_reference,
 )
-from kinalign.alignment.watch import Watch
+from kinalign.alignment.watch import Examination, Watch, fid_to_real
 from kinalign.cli import main
+from kinalign.data.records import Clip
 from kinalign.errors import CheckpointError, ConfigError, DataError, KinalignError
+from kinalign.evaluation.bench import Bench, EvaluationSettings
+from kinalign.evaluation.commands import SHIPPED_ENCODER
+from kinalign.evaluation.encoder import TextMotionEncoder
+from kinalign.evaluation.metrics import fid
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.judge.verdict import Verdict
 from kinalign.lm.lora import LoraConfig
 from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.reader import Reader, ReaderConfig
 from kinalign.lm.text import plain_tokenizer
-from kinalign.pipeline import TextToMotion
+from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.run import RunFolder, read_json, sha256_of_weights
 from kinalign.training import Optimization
@@ -439,7 +444,7 @@ def test_a_folder_of_other_settings_or_pairs_is_refused(tmp_path: Path) -> None:
 # looking on
 
 
-LOOKING = replace(TINY, watch=Watch(every=4, prompts=3, candidates=2))
+LOOKING = replace(TINY, watch=Watch(every=4, prompts=3, candidates=2, fid=False))
 
 
 def test_it_is_looked_at_pairs_events_and_quality_and_resumed_all_the_same(
@@ -478,6 +483,8 @@ def test_it_is_looked_at_pairs_events_and_quality_and_resumed_all_the_same(
         ("quality/jitter", [10.0, 10.9, 11.2, 10.0], 8),
         ("quality/skating", [1.0, 1.2, 1.0, 1.0], 4),
         ("quality/invalid", [0.0, 0.1, 0.1, 0.11], 12),
+        ("quality/fid", [0.5, 0.59, 0.59, 0.61], 12),
+        ("quality/fid", [0.5, 0.61, 0.4, 0.4], 4),
         ("quality/jitter", [10.0, 9.0, 8.0, 11.0], None),
     ],
 )
@@ -508,6 +515,39 @@ def test_where_bodies_move_worse_than_the_guard_allows_learning_ends_and_goes_ba
         assert sha256_of_weights([again.lm]) == sha256_of_weights([guarded.lm])
     else:
         torch.testing.assert_close(dict(guarded.lm.state_dict()), dict(model_of().lm.state_dict()))
+
+
+def test_fid_is_that_of_the_evaluators_embeddings_of_the_val_split(openmocap: Callable[[str], list[Clip]]) -> None:
+    if not (shipped_model().parent / SHIPPED_ENCODER).is_dir():
+        pytest.skip("models/openmocap-evaluator is not in this checkout")
+    real = openmocap("val")
+    distance = fid_to_real(Watch(), model_of())
+    assert distance is not None
+    encoder = TextMotionEncoder.from_pretrained(shipped_model().parent / SHIPPED_ENCODER)
+    bench = Bench(real, encoder, EvaluationSettings(), fps=20.0)
+    motions = [clip.motion for clip in bench.clips]
+    assert distance(motions) == pytest.approx(0, abs=1e-6)
+    some = motions[::5]
+    vectors = bench.embeddings.motions(motions)
+    assert distance(some) == pytest.approx(fid(vectors, vectors[::5]), rel=1e-4)
+    still = [replace(motion, joints=np.repeat(motion.joints[:1], len(motion), 0)) for motion in some]
+    assert distance(still) > 2 * distance(some)
+
+
+def test_what_is_found_holds_fid_where_it_can_be_had_and_a_warning_says_where_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(watch, "fid_to_real", lambda *_: lambda motions: float(len(motions)))
+    model = model_of()
+    examination = Examination(Watch(prompts=3, candidates=2), model)
+    assert examination(model)["quality/fid"] == 6.0
+    monkeypatch.undo()
+    monkeypatch.setattr(watch, "shipped_model", lambda: tmp_path / "none")
+    absent = Examination(Watch(prompts=3, candidates=2), model)
+    assert "warning: FID is not looked at" in capsys.readouterr().err
+    assert "quality/fid" not in absent(model)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Examination(Watch(encoder=tmp_path), model)
 
 
 # bad input
@@ -596,6 +636,7 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
         (lambda: Watch(every=-1), r"every=-1 must be 0, for no looks, or more \(--watch\.every\)"),
         (lambda: Watch(candidates=0), r"candidates=0 must be at least 1 \(--watch\.candidates\)"),
         (lambda: Watch(guard=float("nan")), "guard=nan must be 0 or more"),
+        (lambda: Watch(guard_fid=-0.1), r"guard_fid=-0\.1 must be 0 or more \(--watch\.guard-fid\)"),
         (lambda: Mix(temporal=-1.0), r"temporal=-1\.0 must be 0 or more \(--mix\.temporal\)"),
     ],
 )

@@ -62,6 +62,10 @@ COMMANDS = {
     "align preference": Command(
         "kinalign.alignment.preference:align_preference", "Teach a model which motions are better: IPO, DPO, SLiC, KTO"
     ),
+    "align rounds": Command(
+        "kinalign.alignment.rounds:align_rounds",
+        "Draw, judge and align in rounds, each from where the last one ended",
+    ),
     "align reward": Command("kinalign.alignment.reward_model:align_reward", "Teach a network how good a motion is"),
     "align ppo": Command(
         "kinalign.alignment.ppo:align_ppo", "Teach a model what a judge or a reward model likes, by PPO"

@@ -498,7 +498,7 @@ Data, licence, tests and limits: not stated by the author.
             return _read_whole(Path(folder) if folder is not None else shipped_model())
         shares = adapter if isinstance(adapter, Mapping) else {str(adapter): 1.0}
         mixture = read_mixed(shares)
-        model = _read_whole(Path(folder) if folder is not None else _base_of(mixture, beside=Path(next(iter(shares)))))
+        model = _read_whole(Path(folder) if folder is not None else base_of(mixture, beside=Path(next(iter(shares)))))
         mixture.merge_into(model.lm)
         return model
 
@@ -515,8 +515,8 @@ def _read_whole(folder: Path) -> TextToMotion:
     )
 
 
-def _base_of(adapter: Adapter, *, beside: Path) -> Path:
-    """The folder of the model that an adapter was learned on."""
+def base_of(adapter: Adapter, *, beside: Path) -> Path:
+    """The folder of the model that an adapter was learned on: of its name beside the adapter, or the shipped one."""
     named = beside.resolve().parent / adapter.base
     return named if adapter.base and (named / "config.json").is_file() else shipped_model()
 

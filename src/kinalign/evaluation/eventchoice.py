@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from kinalign.data.motions import read_motions, write_motions
 from kinalign.errors import ConfigError, PromptError, VerdictError
 from kinalign.evaluation.eventstore import Spent, name_of_judge
-from kinalign.evaluation.store import Store
+from kinalign.evaluation.store import Store, copy_absent
 from kinalign.eventwise import by_events
 from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Case, Invalid, Judge, Outcome, Verdict, outcome_from_json
@@ -73,7 +73,7 @@ class _Candidate(NamedTuple):
 
 
 class Chooser:
-    """A judge that chooses among candidates of a model; what it said is in `folder`, or in `reused`, which is read."""
+    """A judge that chooses among candidates of a model; what it said is in `folder`, or taken from `reused`."""
 
     def __init__(self, choice: Choice, judge: Judge, store: Store, folder: Path, *, reused: Path | None = None) -> None:
         self.choice, self.judge, self.store = choice, judge, store
@@ -112,20 +112,22 @@ class Chooser:
         total = Spent(0, 0)
         for start in range(0, len(prompts), PROMPTS_PER_FILE):
             own = prompts[start : start + PROMPTS_PER_FILE]
-            path = self.folder / f"{name}-{start:05d}-by-events.safetensors"
-            if self.reused is not None and not path.exists() and (self.reused / path.name).exists():
-                path = self.reused / path.name
-            if not (path.exists() and path.with_suffix(".json").exists()):
+            path = self.folder / f"{name}-{start:05d}-by-events-{self.choice.n:03d}.safetensors"
+            told = path.with_suffix(".json")
+            if self.reused is not None:
+                copy_absent(path, self.reused)
+                copy_absent(told, self.reused)
+            if not (path.exists() and told.exists()):
                 begun = perf_counter()
                 made = {
                     prompt.id: self._assembled(prompt.prompt, seed)
                     for prompt, seed in zip(own, seeds[start : start + PROMPTS_PER_FILE])
                 }
                 write_motions(path, made)
-                write_json(path.with_suffix(".json"), {"seconds": perf_counter() - begun})
+                write_json(told, {"seconds": perf_counter() - begun})
             kept = read_motions(path)
             motions += [kept[prompt.id] for prompt in own]
-            total += Spent(float(read_json(path.with_suffix(".json"))["seconds"]), self.choice.n * len(own))
+            total += Spent(float(read_json(told)["seconds"]), self.choice.n * len(own))
             advance(len(own))
         return motions, total.of_one(len(prompts))
 
@@ -183,8 +185,8 @@ class Chooser:
     ) -> tuple[list[list[_Candidate]], Spent]:
         """Candidates of each prompt with what the judge says of them, and what decoding and judging took."""
         path = self.folder / f"{name}.json"
-        if self.reused is not None and not path.exists() and (self.reused / path.name).exists():
-            path = self.reused / path.name
+        if self.reused is not None:
+            copy_absent(path, self.reused)
         if not path.exists():
             begun = perf_counter()
             rows = self._ask(prompts, asked, codes)

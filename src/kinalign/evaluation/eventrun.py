@@ -75,7 +75,7 @@ def evaluate_events(
     """Make motions for prompts, ask judges about them, measure them against real clips, and write a report.
 
     With a `choice` each motion is that of many which `chosen_by` likes best; None is the judge by rules on the joints.
-    `reuse` is a folder of the same model, prompts and seeds: what was drawn and chosen there is read and not made anew.
+    `reuse` is a folder of the same model, prompts and seeds: what was drawn and chosen there is taken, not made anew.
     A folder that was stopped goes on; one that has a report may be asked with more judges, and keeps what others said.
     Raises ConfigError where `folder` was begun with another model or other prompts or `reuse` is of others, and
     EvaluationError for no judge and for what gives no numbers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -12,7 +13,7 @@ import torch
 
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import Asked, TextToMotion
-from kinalign.run import read_json, read_tensors, write_json, write_tensors
+from kinalign.run import read_json, read_tensors, write_atomically, write_json, write_tensors
 from kinalign.tokenizer.tokenizer import Codes
 
 ANSWERS_PER_FILE = 256
@@ -26,7 +27,7 @@ class Answers(NamedTuple):
 
 
 class Store:
-    """Answers of one model in files of one folder, by name; what `reused`, a folder of the same kind, has is read."""
+    """Answers of one model in files of one folder, by name; what `reused`, a folder of the same kind, has is taken."""
 
     def __init__(self, folder: Path, model: TextToMotion, *, reused: Path | None = None) -> None:
         self.folder, self.model, self.reused = folder, model, reused
@@ -48,8 +49,8 @@ class Store:
         for start in range(0, len(asked), size):
             path = self.folder / f"{name}-{start:05d}.safetensors"
             part = slice(start, start + size)
-            if self.reused is not None and not path.exists() and (self.reused / path.name).exists():
-                path = self.reused / path.name
+            if self.reused is not None:
+                copy_absent(path, self.reused)
             if not path.exists():
                 begun = perf_counter()
                 made = self.model.answers(
@@ -91,6 +92,13 @@ class Store:
             said += kept["captions"]
             seconds += kept["seconds"]
         return said, seconds / len(motions)
+
+
+def copy_absent(path: Path, reused: Path) -> None:
+    """Take a file from another folder where it is there and not here."""
+    source = reused / path.name
+    if source.exists() and not path.exists():
+        write_atomically(path, lambda temporary: shutil.copyfile(source, temporary))
 
 
 def _write(path: Path, made: Sequence[Sequence[Codes | None]], seconds: float) -> None:

@@ -195,7 +195,7 @@ class Adapter:
     def between(base: MotionLM, tuned: MotionLM, rank: int, *, name: str = "") -> Adapter:
         """What tuning has changed of a base's weights, in the nearest matrices of a rank; `name` is the base's.
 
-        Raises CheckpointError for models of other shapes. Source: Eckart and Young (1936).
+        Raises CheckpointError for models of other shapes.
         """
         theirs, factors = _changeable(tuned), {}
         for place, weight in _changeable(base).items():
@@ -204,10 +204,20 @@ class Adapter:
                 raise CheckpointError(f"the tuned model's {place} is not that of its base, or is absent")
             change = (other.to(weight) - weight).float().cpu().view(len(weight), -1)
             if change.any():
-                left, strengths, right = torch.linalg.svd(change, full_matrices=False)
-                root = strengths[:rank].sqrt()
-                factors[place] = Factors(root[:, None] * right[:rank], left[:, :rank] * root)
+                factors[place] = _nearest(change, rank)
         return Adapter(base_sha256(base), factors, name)
+
+    @property
+    def rank(self) -> int:
+        """Of the change of the weight that changes most freely."""
+        return max(len(factors.a) for factors in self.factors.values())
+
+    def of_rank(self, rank: int) -> Adapter:
+        """The nearest adapter whose matrices are of this rank at most; where they are, this one."""
+        factors = {
+            place: _nearest(one.b @ one.a, rank) if len(one.a) > rank else one for place, one in self.factors.items()
+        }
+        return replace(self, factors=factors)
 
     @staticmethod
     def from_pretrained(folder: str | Path) -> Adapter:
@@ -229,8 +239,7 @@ class Adapter:
         tensors = {f"{place}.A": factors.a for place, factors in self.factors.items()}
         tensors |= {f"{place}.B": factors.b for place, factors in self.factors.items()}
         write_tensors(folder / WEIGHTS, {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()})
-        ranks = {len(factors.a) for factors in self.factors.values()}
-        config = {"model": "Adapter", "base": self.base, "base_sha256": self.base_sha256, "rank": max(ranks)}
+        config = {"model": "Adapter", "base": self.base, "base_sha256": self.base_sha256, "rank": self.rank}
         write_json(folder / CONFIG, config)
         return folder
 
@@ -257,6 +266,13 @@ class Adapter:
                 weight = weights[place]
                 weight.add_((b @ a).view_as(weight).to(weight))
         lm.merged = self
+
+
+def _nearest(change: Tensor, rank: int) -> Factors:
+    """Of a change (out, in) the nearest of a rank. Source: Eckart and Young (1936)."""
+    left, strengths, right = torch.linalg.svd(change, full_matrices=False)
+    root = strengths[:rank].sqrt()
+    return Factors(root[:, None] * right[:rank], left[:, :rank] * root)
 
 
 def _changeable(lm: MotionLM) -> dict[str, nn.Parameter]:

@@ -120,10 +120,14 @@ class PreferBuild:
 
 def prefer_build(config: PreferBuild) -> Path:
     """Make a preference data set: prompts, motions of a model, a judge's verdicts, and pairs."""
-    require_pyarrow()
     torch.set_num_threads(config.threads)
-    folder = config.model or shipped_model()
-    model, judge = TextToMotion.from_pretrained(folder), judge_named(config.judge)
+    return build_preferences(config, TextToMotion.from_pretrained(config.model or shipped_model()))
+
+
+def build_preferences(config: PreferBuild, model: TextToMotion) -> Path:
+    """What `prefer_build` does, by a model that is there; the name and the licence are those of `config.model`."""
+    require_pyarrow()
+    folder, judge = config.model or shipped_model(), judge_named(config.judge)
     accuracy = accuracy_of(config.bench, judge.name)
     prompts = _prompts(config)
     model.instructions([prompt.prompt for prompt in prompts])
