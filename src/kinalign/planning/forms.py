@@ -6,7 +6,7 @@ Every field is required and no other is allowed, which strict structured output 
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, create_model
 
@@ -50,9 +50,9 @@ class ToldSteps(Form):
 @cache
 def told_steps_of(known: tuple[str, ...]) -> type[ToldSteps]:
     """The form in which a step is one of those that are known."""
-    step = create_model("ToldStep", __base__=ToldStep, step=(Literal[known], ...))
-    steps = Annotated[list[step], Field(max_length=MOST_STEPS)]  # type: ignore[valid-type]
-    return create_model("ToldSteps", __base__=ToldSteps, steps=(steps, ...))
+    one: Any = create_model("ToldStep", __base__=ToldStep, step=(cast(Any, Literal[known]), ...))
+    several: Any = Annotated[list[one], Field(max_length=MOST_STEPS)]
+    return create_model("ToldSteps", __base__=ToldSteps, steps=(several, ...))
 
 
 class ToldConsistency(Form):

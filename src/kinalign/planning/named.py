@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from functools import reduce
 from typing import Any
 
 from kinalign.errors import ConfigError
@@ -22,7 +21,7 @@ def planner_named(name: str, **settings: Any) -> Planner:
     `LLMPlanner("gpt-4o")`. The name of a JSON file is that of a language model's settings. Raises ConfigError for an
     unknown name, for a module that lacks the class and for a planner that needs more than is said.
     """
-    if name.endswith(".json") and ":" not in name:
+    if name.endswith(".json") and name.partition(":")[0] not in PLANNERS:
         name = f"llm:{name}"
     known, colon, argument = name.partition(":")
     place = PLANNERS.get(known, name if colon else "")
@@ -33,7 +32,9 @@ def planner_named(name: str, **settings: Any) -> Planner:
         )
     module, _, maker = place.partition(":")
     try:
-        make = reduce(getattr, maker.split("."), importlib.import_module(module))
+        make: Any = importlib.import_module(module)
+        for part in maker.split("."):
+            make = getattr(make, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"planner {name!r} cannot be loaded from {module} ({error}) (--planner)") from error
     try:
