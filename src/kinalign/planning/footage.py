@@ -115,9 +115,7 @@ class MotionFootage(Footage):
             part = motion[piece.start_frame : piece.end_frame]
             frames = frame_indices(part, num_frames=num_pictures)
             pictures = render_frames(part, size=size, camera="fixed", azimuth_deg=AZIMUTH_DEG, frames=frames)
-            yield [
-                Shown(self.times_s[piece.start_frame + frame], picture) for frame, picture in zip(frames, pictures)
-            ]
+            yield [Shown(self.times_s[piece.start_frame + frame], picture) for frame, picture in zip(frames, pictures)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +156,7 @@ class FilmFootage(Footage):
         if told_s - max(ends_s) > MISSING_S or (path.suffix.lower() == ".gif" and not _has_gif_end(path)):
             raise _cut_short(path, max(ends_s))
         fps = float(rate) if rate else (len(times_s) - 1) / max(times_s[-1], base_s)
-        return FilmFootage(
-            path, times_s, fps, _long_enough(path, times_s[-1] + 1 / fps), origin_s=known[0] * base_s
-        )
+        return FilmFootage(path, times_s, fps, _long_enough(path, times_s[-1] + 1 / fps), origin_s=known[0] * base_s)
 
     def look(self, wanted: Sequence[Wanted], *, size: int) -> Iterator[list[Shown]]:
         chosen = [_spread(piece, num_pictures) for piece, num_pictures in wanted]

@@ -1,4 +1,4 @@
-"""What a language model fills in when it plans, describes and judges plans, as pydantic models; needs the extra "judge".
+"""What a language model fills in when it plans, describes and judges, as pydantic models; needs the extra "judge".
 
 Every field is required and no other is allowed, which strict structured output asks for.
 """
