@@ -67,6 +67,9 @@ COMMANDS = {
         "kinalign.alignment.ppo:align_ppo", "Teach a model what a judge or a reward model likes, by PPO"
     ),
     "align grpo": Command("kinalign.alignment.grpo:align_grpo", "Teach a model what a judge likes, by GRPO or RLOO"),
+    "annotate-video": Command(
+        "kinalign.planning.video:annotate_video", "Write captions of films and motions, by a model that sees pictures"
+    ),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),
