@@ -189,7 +189,8 @@ def _finish(out: Path, sources: Sequence[Source], plan: Plan, annotations: dict[
     for source in sources:
         row: dict[str, Any] = {"file": source.name, "sha256": source.sha256}
         if (first := firsts[source.sha256]) is not source:
-            row["same_as"] = first.name
+            report.append({**row, "same_as": first.name})
+            continue
         if source.sha256 in plan.failures:
             report.append({**row, "error": plan.failures[source.sha256]})
             continue
