@@ -150,7 +150,9 @@ def test_a_bad_answer_is_told_what_is_wrong_and_asked_again(
         assert parts_of(endpoint.requests[1])[0][:2] == parts_of(endpoint.requests[0])[0]
 
         endpoint.answer, endpoint.fault = saying(first), lambda n: fault
-        with pytest.raises(PlanError, match="sage gave no usable answer to .* in 3 tries; .*ask another model") as error:
+        with pytest.raises(
+            PlanError, match="sage gave no usable answer to .* in 3 tries; .*ask another model"
+        ) as error:
             planner(REQUESTS[kind], seed=1)
         error.match(wrong)
         assert len(endpoint.answered) == 5
@@ -159,7 +161,9 @@ def test_a_bad_answer_is_told_what_is_wrong_and_asked_again(
 def test_what_no_known_step_shows_is_said_with_the_nearest_that_can(settings: ChatSettings) -> None:
     with FakeEndpoint(answer=saying(steps(cannot="nobody can play the piano here"))) as endpoint:
         planner = LLMPlanner(settings, base_url=endpoint.url)
-        with pytest.raises(PlanError, match="cannot be shown, says sage: nobody can play .* the nearest .*: jump") as error:
+        with pytest.raises(
+            PlanError, match="cannot be shown, says sage: nobody can play .* the nearest .*: jump"
+        ) as error:
             planner(Request("t2s", tasks=(Task("He jumps up the stairs and plays the piano."),)))
         assert "He jumps up" in str(error.value)
     assert len(endpoint.answered) == 1  # an honest answer is not asked again
