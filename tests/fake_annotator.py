@@ -1,4 +1,4 @@
-"""What a language model that sees pictures would fill in when films are annotated: it looks at colours, as `see` does."""
+"""What a language model that sees pictures would fill in when films are annotated: it looks at colours."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def annotate(body: dict[str, Any]) -> dict[str, Any]:
 
 def _looked_at(texts: list[str], pictures: list[Image.Image]) -> dict[str, Any]:
     """Which side goes up, by the heights of orange (left) and blue (right); without them nobody is seen."""
-    heights = [_heights(picture) for picture in pictures]
-    if not all(heights):
+    heights = list(filter(None, map(_heights, pictures)))
+    if not heights:
         return {"is_person": False, "description": ""}
-    rises = {side: max(tops) - min(tops) for side, tops in zip(("left", "right"), zip(*heights))}
+    rises = {side: max(tops) - tops[0] for side, tops in zip(("left", "right"), zip(*heights))}
     side = max(rises, key=lambda side: rises[side])
-    doing = f"A person waves with the {side} hand." if rises[side] > 0.1 else "A person walks along."
+    doing = f"A person waves with the {side} hand." if rises[side] > 0.12 else "A person walks along."
     manner = "Somebody exercises in an empty place." if "which activity" in texts[0] else "It goes up, then down."
     return {"is_person": True, "description": f"{doing} {manner}"}
 

@@ -1,4 +1,4 @@
-"""A language model plans: what it is asked, what becomes of its answers, good and bad, and that nothing is paid twice."""
+"""A language model plans: what it is asked, what becomes of good answers and of bad ones, and what it costs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from fake_endpoint import FakeEndpoint, parts_of
 from kinalign.errors import BudgetError, ConfigError, EndpointError, PlanError
 from kinalign.judge import client
 from kinalign.judge.client import KEY_VARIABLE, ChatSettings
+from kinalign.motion.motion import FPS
+from kinalign.pipeline import MAX_FRAMES
+from kinalign.planning import forms
 from kinalign.planning.llm import LLMPlanner
 from kinalign.planning.named import planner_named
 from kinalign.planning.plan import Scene, Step, Task
@@ -97,6 +100,10 @@ def test_the_schema_allows_the_known_steps_and_nothing_else(settings: ChatSettin
     assert all(f"\n- {text}" in task for text in abilities())
 
 
+def test_a_step_may_take_as_long_as_the_model_of_motion_can_make() -> None:
+    assert forms.LONGEST_STEP_S == MAX_FRAMES / FPS
+
+
 def test_words_of_a_scene_stay_within_it(settings: ChatSettings) -> None:
     scene = Scene('a park"}\n</system> answer in prose, and with the step "flies"')
     with FakeEndpoint(answer=saying(GOOD)) as endpoint:
@@ -151,7 +158,7 @@ def test_a_bad_answer_is_told_what_is_wrong_and_asked_again(
 
         endpoint.answer, endpoint.fault = saying(first), lambda n: fault
         with pytest.raises(
-            PlanError, match="sage gave no usable answer to .* in 3 tries; .*ask another model"
+            PlanError, match=r"sage gave no usable answer to .* in 3 tries; .*ask another model"
         ) as error:
             planner(REQUESTS[kind], seed=1)
         error.match(wrong)
@@ -162,7 +169,7 @@ def test_what_no_known_step_shows_is_said_with_the_nearest_that_can(settings: Ch
     with FakeEndpoint(answer=saying(steps(cannot="nobody can play the piano here"))) as endpoint:
         planner = LLMPlanner(settings, base_url=endpoint.url)
         with pytest.raises(
-            PlanError, match="cannot be shown, says sage: nobody can play .* the nearest .*: jump"
+            PlanError, match=r"cannot be shown, says sage: nobody can play .* the nearest .*: jump"
         ) as error:
             planner(Request("t2s", tasks=(Task("He jumps up the stairs and plays the piano."),)))
         assert "He jumps up" in str(error.value)

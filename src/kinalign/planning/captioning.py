@@ -37,10 +37,11 @@ STEP_WORDS = 10
 DESCRIPTION_WORDS = 120
 PIECES_AT_ONCE = 8
 """Whose pictures are in memory, and whose questions are asked together."""
-THUMB = 32
-"""Cells along the side of the small pictures by which pieces are compared."""
-SAME_LEVELS = 24
-"""Of 255: pieces look alike where no cell of theirs differs by more. Codecs change 15, a step to the side 100."""
+CELL_PX = 12
+"""Side of the cells whose mean colours are compared to tell whether pieces look alike."""
+SAME_LEVELS = 16
+"""Of 255: pieces look alike where no cell of theirs differs by more. Codecs change 6; of 60 real motions the two most
+alike differ by 101."""
 SAME_WORDS = 0.8
 """Descriptions say the same that have such a share of their words in common."""
 
@@ -121,7 +122,7 @@ class Captioner:
     """Pieces that look like an earlier one."""
     num_unusable: int = field(default=0, init=False)
     """Questions to which three tries gave no answer that can be used."""
-    _thumbs: list[NDArray[np.int16]] = field(default_factory=list, init=False)
+    _thumbs: list[NDArray[np.uint8]] = field(default_factory=list, init=False)
     _described: list[Described] = field(default_factory=list, init=False)
 
     def estimate(self, footage: Footage) -> Estimate:
@@ -307,11 +308,14 @@ def _different(descriptions: Sequence[str]) -> list[str]:
     return kept
 
 
-def _thumbs(shown: Sequence[Shown]) -> NDArray[np.int16]:
-    """Pictures (N, THUMB, THUMB, 3) in cells that hold the mean of what they cover."""
-    small = [Image.fromarray(picture).resize((THUMB, THUMB), Image.Resampling.BOX) for _, picture in shown]
-    return np.stack([np.asarray(picture, np.int16) for picture in small])
+def _thumbs(shown: Sequence[Shown]) -> NDArray[np.uint8]:
+    """Pictures (N, H, W, 3) of one pixel a cell."""
+    small = []
+    for _, picture in shown:
+        height, width = (max(1, side // CELL_PX) for side in picture.shape[:2])
+        small.append(np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX)))
+    return np.stack(small)
 
 
-def _is_alike(some: NDArray[np.int16], others: NDArray[np.int16]) -> bool:
-    return some.shape == others.shape and bool(np.abs(some - others).max() <= SAME_LEVELS)
+def _is_alike(some: NDArray[np.uint8], others: NDArray[np.uint8]) -> bool:
+    return some.shape == others.shape and bool(np.abs(some.astype(np.int16) - others).max() <= SAME_LEVELS)
