@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from kinalign.errors import PlanError
 from kinalign.judge.client import Bill, ChatClient, ChatSettings, Estimate, Message
 from kinalign.planning.asking import ACTIVITY_WORDS, SCENE_WORDS, Question, chat_settings, checked, insist
+from kinalign.planning.consistency import DOWN, GOING
 from kinalign.planning.plan import MOST_STEPS, Scene, Step, Task
 from kinalign.planning.repertoire import abilities, nearest
 from kinalign.planning.tasks import KINDS, Answer, PlanningTask, Request
@@ -73,7 +75,7 @@ class LLMPlanner:
         """What the answers cost where none is recorded yet and none has to be asked for again; nothing is asked."""
         from kinalign.planning.forms import told_steps_of
 
-        calls = [([_task(request), _given(request)], 0) for request in requests]
+        calls = [([_task(request), given(request)], 0) for request in requests]
         # of all forms the longest
         return self._client.estimate(calls, told_steps_of(tuple(abilities())))
 
@@ -97,7 +99,7 @@ class LLMPlanner:
 def _question(request: Request, seed: int) -> Question[Answer | _Cannot]:
     from kinalign.planning.forms import ToldScene, ToldTask, told_steps_of
 
-    messages = (Message("system", (_task(request),)), Message("user", (_given(request),)))
+    messages = (Message("system", (_task(request),)), Message("user", (given(request),)))
     gives, about = KINDS[request.kind].gives, _about(request)
     if gives == "scene":
         return Question(messages, ToldScene, _scene, about, seed)
@@ -124,15 +126,16 @@ def _task(request: Request) -> str:
     if KINDS[request.kind].gives == "steps":
         parts += [
             f"The figure can do these steps and no others; say each word for word:\n{known}",
-            "Choose steps in which one sees what they are for, in an order that a body can do: who sits or lies down "
-            'stays there, so nothing follows. "seconds" is how long a step takes, null unless the scene or the task '
+            "Choose steps in which one sees what they are for, in an order that a body can do, and no step twice in a "
+            "row. Who sits or lies down stays there, so that is a last step, and whoever did so before walks off "
+            'first. "seconds" is how long a step takes, null unless the scene or the task '
             'asks for a time. Where no such steps can show what is asked for, "steps" is empty and "cannot" says in a '
             'few words what is missing; else "cannot" is empty.',
         ]
     return "\n\n".join(parts)
 
 
-def _given(request: Request) -> str:
+def given(request: Request) -> str:
     """The request as JSON, out of which no words can break."""
     done = "_done" if request.scene else ""
     values: dict[str, Any] = {}
@@ -171,9 +174,18 @@ def _next_steps(told: ToldSteps, request: Request) -> tuple[Step, ...] | _Cannot
         return _Cannot(" ".join(told.cannot.split()))
     steps = tuple(replace(abilities()[one.step].step, seconds=one.seconds) for one in told.steps)
     texts = [step.text for step in steps]
-    before = request.steps or (request.tasks[-1].steps if request.scene and request.tasks else ())
-    if texts == [step.text for step in before][-len(texts) :]:
+    done = request.steps or (request.tasks[-1].steps if request.scene and request.tasks else ())
+    if texts == [step.text for step in done][-len(texts) :]:
         raise PlanError("these are the steps that have just been done; what comes next is something else")
-    if len(texts) > 2 and len(set(texts)) == 1:
-        raise PlanError(f"the step {told.steps[0].step!r} comes {len(texts)} times; what somebody does has more to it")
+    for before, after in pairwise((*done[-1:], *steps)):
+        if before.text == after.text:
+            raise PlanError(f"the step {after.text!r} comes twice in a row; say it once, or another between")
+        if _is_down(before) and (before in steps or after.program.events[0].action not in GOING):
+            raise PlanError(
+                f"{after.text!r} cannot follow {before.text!r}: who is down only walks off, in a later task"
+            )
     return steps
+
+
+def _is_down(step: Step) -> bool:
+    return step.program.events[-1].action in DOWN
