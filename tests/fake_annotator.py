@@ -27,7 +27,7 @@ def _looked_at(texts: list[str], pictures: list[Image.Image]) -> dict[str, Any]:
         return {"is_person": False, "description": ""}
     rises = {side: max(tops) - tops[0] for side, tops in zip(("left", "right"), zip(*heights))}
     side = max(rises, key=lambda side: rises[side])
-    doing = f"A person waves with the {side} hand." if rises[side] > 0.12 else "A person walks along."
+    doing = f"A person waves with the {side} hand." if rises[side] > 0.13 else "A person walks along."
     manner = "Somebody exercises in an empty place." if "which activity" in texts[0] else "It goes up, then down."
     return {"is_person": True, "description": f"{doing} {manner}"}
 

@@ -48,8 +48,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A right wave as mp4, webm and gif, and a walk and a left wave of 4 s in all as mp4."""
     folder = tmp_path_factory.mktemp("films")
     for suffix in ("mp4", "webm", "gif"):
-        write_video(waving(60), folder / f"wave.{suffix}", size=96, caption=False)
-    write_video(Motion.concatenate([walking(40), waving(40, side="left")]), folder / "two.mp4", size=96, caption=False)
+        write_video(waving(60), folder / f"wave.{suffix}", size=160, caption=False)
+    write_video(Motion.concatenate([walking(40), waving(40, side="left")]), folder / "two.mp4", size=160, caption=False)
     return folder
 
 
@@ -61,7 +61,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
 
 
 def config(out: Path, *videos: Path, **settings: Any) -> AnnotateVideo:
-    return AnnotateVideo(videos, out, **{"model": "seer", "repeats": 1, "size": 96, **settings})
+    return AnnotateVideo(videos, out, **{"model": "seer", "repeats": 1, "size": 160, **settings})
 
 
 def read(path: Path) -> Any:
@@ -240,7 +240,7 @@ def test_each_prompt_is_asked_as_often_as_wanted_with_eight_pictures_and_sixteen
     annotate_video(config(tmp_path, films / "two.mp4", piece_seconds=2.0, repeats=3))
     looks = [parts_of(body) for body in endpoint.requests if parts_of(body)[1]]
     assert sorted(len(pictures) for _, pictures in looks) == [8] * 12 + [16] * 6
-    assert all(max(picture.size) == 96 for _, pictures in looks for picture in pictures)
+    assert all(max(picture.size) == 160 for _, pictures in looks for picture in pictures)
     labels = [text for text in looks[0][0] if text.startswith("[")]
     assert labels[0] == "[0.00 s]" and labels[-1] == "[1.95 s]"
     assert len(read(tmp_path / "raw" / "two.mp4.json")["description"]) == 6
@@ -277,9 +277,9 @@ def test_pieces_that_look_alike_are_asked_about_once(films: Path, tmp_path: Path
 
 def test_a_piece_in_which_nobody_is_seen_has_no_captions(tmp_path: Path, endpoint: FakeEndpoint) -> None:
     def black(number: int) -> np.ndarray:
-        return np.zeros((96, 96, 3), np.uint8)
+        return np.zeros((160, 160, 3), np.uint8)
 
-    wave = film([waving(60)], size=96, caption=False)
+    wave = film([waving(60)], size=160, caption=False)
     write_film(tmp_path / "half.mp4", [*wave, *map(black, range(60))])
     write_film(tmp_path / "none.mp4", [*map(black, range(60))])
     with pytest.raises(DataError, match="1 of 2"):
@@ -337,6 +337,22 @@ def test_a_model_that_only_answers_prose_leaves_a_film_out_with_one_error(
     assert len(endpoint.answered) == 6  # two looks, three tries each
 
 
+def test_a_film_that_was_left_out_leaves_nothing_behind(films: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    def no_left(body: dict[str, Any]) -> Any:
+        said = annotate(body)
+        is_left = "ToldCaptions" in json.dumps(body["response_format"]) and "left" in json.dumps(said)
+        return {"steps": [], "activity": []} if is_left else said
+
+    endpoint.answer = no_left
+    shutil.copy(films / "two.mp4", tmp_path / "a.mp4")
+    videos = (tmp_path / "a.mp4", films / "wave.mp4", films / "wave.webm")
+    with pytest.raises(DataError, match="1 of 3"):
+        annotate_video(config(tmp_path / "out", *videos, piece_seconds=2.0))
+    for suffix in ("mp4", "webm"):
+        (piece,) = read(tmp_path / "out" / "raw" / f"wave.{suffix}.json")["caption_list"]
+        assert piece["captions"][0]["executable"] == ["waves with the right hand"]
+
+
 # Money and interruptions
 
 
@@ -384,7 +400,7 @@ def test_a_run_killed_in_the_middle_goes_on_and_pays_for_nothing_twice(
     endpoint.fault = lambda n: "hang" if n in (6, 7) else ""
     killed = tmp_path / "killed"
     arguments = [*map(str, (films / "wave.mp4", films / "two.mp4")), "--out", str(killed), "--repeats", "1"]
-    arguments += ["--size", "96", "--piece-seconds", "2", "--model", settings["model"]]
+    arguments += ["--size", "160", "--piece-seconds", "2", "--model", settings["model"]]
     run = subprocess.Popen(
         [sys.executable, "-m", "kinalign.cli", "annotate-video", *arguments],
         stdout=subprocess.DEVNULL,
@@ -459,6 +475,22 @@ def test_a_folder_of_motions_without_words_becomes_a_data_set_with_captions(
     assert clips["ben/wave"].captions[0] == "a person waves with the left hand"
     assert clips["long@0-40"].captions[0] == "a person walks along"
     assert clips["long@40-80"].captions[0] == "a person waves with the left hand"
+
+
+def test_captions_of_a_motion_whose_rest_is_left_out_hold_for_its_piece(tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    walking(60).save(tmp_path / "walk.npy")
+    annotate_video(config(tmp_path / "out", tmp_path / "walk.npy", piece_seconds=2.0))
+    with (tmp_path / "out" / "captions.csv").open(encoding="utf-8", newline="") as file:
+        assert {(row["start"], row["end"]) for row in csv.DictReader(file)} == {("0.0", "2.0")}
+    (row,) = read(tmp_path / "out" / "report.json")["files"]
+    assert (row["seconds"], row["pieces"]) == (3.0, 1)
+
+
+def test_a_description_may_repeat_itself(films: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    steps = {"is_person": True, "description": "He walks. Steps left, right, left, right, left, right."}
+    endpoint.answer = lambda body: steps if parts_of(body)[1] else annotate(body)
+    annotate_video(config(tmp_path, films / "wave.mp4"))
+    assert not any(text.startswith("You answered") for body in endpoint.requests for text in parts_of(body)[0])
 
 
 def test_the_model_is_told_how_a_motion_is_drawn_and_of_a_film_nothing_of_it(

@@ -73,6 +73,7 @@ class Annotation:
     its captions, none where nobody is seen."""
 
     fps: float
+    duration_s: float
     descriptions: tuple[str, ...]
     scene: str
     pieces: tuple[tuple[Piece, tuple[Captions, ...]], ...]
@@ -157,15 +158,15 @@ class Captioner:
             some = list(islice(looks, min(PIECES_AT_ONCE, num_pieces - len(pieces))))
             pieces += zip((piece for (piece, _), _ in some), self._describe(some, footage))
             advance(len(some))
-        descriptions = pieces[0][1].descriptions
-        for (whole, _), shown in looks:  # one, or none where the only piece is the whole
-            descriptions = self._look([(whole, shown)], footage)[0]
-        if not any(described.captions for _, described in pieces):
+        seen = [described for _, described in pieces if described.captions]
+        if not seen:
             raise DataError(f"{footage.path} shows nobody, says {self.client.settings.model}")
+        descriptions = seen[0].descriptions
+        for (whole, _), shown in looks:  # one, or none where there is one piece
+            descriptions = self._look([(whole, shown)], footage)[0] or descriptions
         scene = insist(self.client, _gathering(_different(descriptions), footage))
-        return Annotation(
-            footage.fps, descriptions, scene, tuple((piece, described.captions) for piece, described in pieces)
-        )
+        captions = tuple((piece, described.captions) for piece, described in pieces)
+        return Annotation(footage.fps, footage.duration_s, descriptions, scene, captions)
 
     def _wanted(self, footage: Footage) -> list[Wanted]:
         """The pieces, and the whole where it is more than one of them."""
@@ -174,22 +175,25 @@ class Captioner:
 
     def _describe(self, some: Sequence[tuple[Wanted, list[Shown]]], footage: Footage) -> list[Described]:
         """What is said of pieces: those that look like earlier ones are not asked about."""
-        places, new = [], []
+        places, new, thumbs = [], [], list(self._thumbs)
         for (piece, _), shown in some:
-            thumbs = _thumbs(shown)
-            place = next((n for n, known in enumerate(self._thumbs) if _is_alike(thumbs, known)), len(self._thumbs))
-            if place == len(self._thumbs):
-                self._thumbs.append(thumbs)
+            own = _thumbs(shown)
+            place = next((number for number, known in enumerate(thumbs) if _is_alike(own, known)), len(thumbs))
+            if place == len(thumbs):
+                thumbs.append(own)
                 new.append((piece, shown))
-            else:
-                self.num_alike += 1
             places.append(place)
         descriptions = self._look(new, footage)
         different = [(number, text) for number, texts in enumerate(descriptions) for text in _different(texts)]
         outcomes = insist_all(self.client, [_shortening(text, footage) for _, text in different])
+        described = []
         for number, (piece, _) in enumerate(new):
             answers = [outcome for (place, _), outcome in zip(different, outcomes) if place == number]
-            self._described.append(Described(descriptions[number], tuple(self._usable(answers, footage, piece))))
+            described.append(Described(descriptions[number], tuple(self._usable(answers, footage, piece))))
+        # not before: a film that is left out leaves nothing behind
+        self._thumbs = thumbs
+        self._described += described
+        self.num_alike += len(some) - len(new)
         return [self._described[place] for place in places]
 
     def _look(self, looked_at: Sequence[tuple[Piece, list[Shown]]], footage: Footage) -> list[tuple[str, ...]]:
@@ -259,7 +263,11 @@ def _looking(look: str, piece: Piece, shown: Sequence[Shown], footage: Footage, 
     from kinalign.planning.forms import ToldPiece
 
     def read(told: ToldPiece) -> str:
-        return checked(told.description, "a description", words=2 * DESCRIPTION_WORDS) if told.is_person else ""
+        # left, right, left, right may be what is seen: a description may repeat itself
+        words = told.description.split() if told.is_person else []
+        if told.is_person and not 0 < len(words) <= 2 * DESCRIPTION_WORDS:
+            raise PlanError(f"a description of {len(words)} words is none of 1 to {DESCRIPTION_WORDS}")
+        return " ".join(words)
 
     parts: list[str | Picture] = [_extent(piece)]
     for at_s, picture in shown:

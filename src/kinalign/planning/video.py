@@ -78,7 +78,7 @@ class Source(NamedTuple):
     sha256: str
 
 
-class Plan(NamedTuple):
+class Work(NamedTuple):
     """What there is to do for files of different bytes, by their hashes: pieces, or why there are none; the cost."""
 
     num_pieces: dict[str, int]
@@ -102,21 +102,21 @@ def annotate_video(config: AnnotateVideo) -> Path:
     client = ChatClient(replace(settings, replay=True) if config.dry_run else settings)
     captioner = Captioner(client, config.piece_seconds, config.pictures, config.repeats, config.size)
     sources = _sources(config.videos)
-    plan = _plan(sources, captioner)
-    num_different = len(plan.num_pieces) + len(plan.failures)
-    print(f"{len(sources)} files, {num_different} of them different, {sum(plan.num_pieces.values())} pieces")
-    print(plan.estimate)
+    work = _work(sources, captioner)
+    num_different = len(work.num_pieces) + len(work.failures)
+    print(f"{len(sources)} files, {num_different} of them different, {sum(work.num_pieces.values())} pieces")
+    print(work.estimate)
     if config.dry_run:
         return config.out
     with locked(config.out):
         RunFolder.open(config.out, _settings(config, settings))
-        annotations = _annotate(config.out, sources, plan, captioner)
-        _finish(config.out, sources, plan, annotations)
+        annotations = _annotate(config.out, sources, work, captioner)
+        _finish(config.out, sources, work, annotations)
     print(f"{captioner.num_alike} pieces look like an earlier one, {captioner.num_unusable} answers cannot be used")
     print(client.bill)
-    if plan.failures:
+    if work.failures:
         raise DataError(
-            f"{len(plan.failures)} of {num_different} different files have no captions, the others have; "
+            f"{len(work.failures)} of {num_different} different files have no captions, the others have; "
             f"{config.out / REPORT} says why"
         )
     print(config.out)
@@ -143,7 +143,7 @@ def _sources(videos: Sequence[Path]) -> list[Source]:
     return [Source(path, name, sha256_of_file(path)) for path, name in named.values()]
 
 
-def _plan(sources: Sequence[Source], captioner: Captioner) -> Plan:
+def _work(sources: Sequence[Source], captioner: Captioner) -> Work:
     """How much there is to do; reads every file, decodes no film and asks nothing."""
     num_pieces: dict[str, int] = {}
     failures: dict[str, str] = {}
@@ -156,18 +156,18 @@ def _plan(sources: Sequence[Source], captioner: Captioner) -> Plan:
         else:
             num_pieces[source.sha256] = len(footage.pieces(captioner.piece_s))
             estimate += captioner.estimate(footage)
-    return Plan(num_pieces, failures, estimate)
+    return Work(num_pieces, failures, estimate)
 
 
-def _annotate(out: Path, sources: Sequence[Source], plan: Plan, captioner: Captioner) -> dict[str, Annotation]:
-    """Captions of files by their hashes, each written when it is done; notes in the plan which cannot be had."""
-    at_most_usd = plan.estimate.at_most_usd
+def _annotate(out: Path, sources: Sequence[Source], work: Work, captioner: Captioner) -> dict[str, Annotation]:
+    """Captions of files by their hashes, each written when it is done; notes in `work` which cannot be had."""
+    at_most_usd = work.estimate.at_most_usd
     cost = "cost unknown" if at_most_usd is None else f"at most ${at_most_usd:.4f}"
     annotations: dict[str, Annotation] = {}
     failures: dict[str, KinalignError] = {}
-    with progress(f"annotate-video, {cost}", total=sum(plan.num_pieces.values())) as advance:
+    with progress(f"annotate-video, {cost}", total=sum(work.num_pieces.values())) as advance:
         for source in _different(sources).values():
-            if source.sha256 in plan.failures:
+            if source.sha256 in work.failures:
                 continue
             try:
                 annotation = captioner.annotate(read_footage(source.path), advance=advance)
@@ -177,11 +177,11 @@ def _annotate(out: Path, sources: Sequence[Source], plan: Plan, captioner: Capti
             annotations[source.sha256] = annotation
             write_json(out / "raw" / f"{source.name}.json", annotation.raw(source.name))
             write_json(out / "training" / f"{source.name}.json", annotation.training(source.name))
-    plan.failures.update({sha256: _told(error) for sha256, error in failures.items()})
+    work.failures.update({sha256: _told(error) for sha256, error in failures.items()})
     return annotations
 
 
-def _finish(out: Path, sources: Sequence[Source], plan: Plan, annotations: dict[str, Annotation]) -> None:
+def _finish(out: Path, sources: Sequence[Source], work: Work, annotations: dict[str, Annotation]) -> None:
     """Write the captions of motions, and what became of each file."""
     firsts = _different(sources)
     lines: list[dict[str, Any]] = []
@@ -191,11 +191,11 @@ def _finish(out: Path, sources: Sequence[Source], plan: Plan, annotations: dict[
         if (first := firsts[source.sha256]) is not source:
             report.append({**row, "same_as": first.name})
             continue
-        if source.sha256 in plan.failures:
-            report.append({**row, "error": plan.failures[source.sha256]})
+        if source.sha256 in work.failures:
+            report.append({**row, "error": work.failures[source.sha256]})
             continue
         annotation = annotations[source.sha256]
-        report.append({**row, "seconds": round(annotation.pieces[-1][0].end_s, 3), "pieces": len(annotation.pieces)})
+        report.append({**row, "seconds": round(annotation.duration_s, 3), "pieces": len(annotation.pieces)})
         if source.path.suffix.lower() in MOTIONS:
             lines += _lines(source.name, annotation)
     if lines:
@@ -212,7 +212,11 @@ def _lines(name: str, annotation: Annotation) -> Iterator[dict[str, Any]]:
     for piece, captions in annotation.pieces:
         times = {"start": round(piece.start_s, 3), "end": round(piece.end_s, 3)}
         for text in dict.fromkeys(text for one in captions for text in one.activity):
-            yield {"file": name, "caption": text, **(times if len(annotation.pieces) > 1 else {})}
+            yield {
+                "file": name,
+                "caption": text,
+                **(times if piece.end_s - piece.start_s < annotation.duration_s else {}),
+            }
 
 
 def _settings(config: AnnotateVideo, settings: ChatSettings) -> dict[str, Any]:
