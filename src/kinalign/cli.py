@@ -45,6 +45,9 @@ COMMANDS = {
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
     ),
     "data stats": Command("kinalign.data.stats:stats", "Print and plot what is inside a data set"),
+    "annotate-video": Command(
+        "kinalign.planning.video:annotate_video", "Write captions of films and motions, by a model that sees pictures"
+    ),
     "tokenizer train": Command("kinalign.tokenizer.commands:train", "Train a motion tokenizer"),
     "tokenizer encode": Command("kinalign.tokenizer.commands:encode", "Turn motions into codes"),
     "tokenizer decode": Command("kinalign.tokenizer.commands:decode", "Turn codes into motions"),

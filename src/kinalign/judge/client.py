@@ -156,6 +156,20 @@ class Estimate:
     input_usd: float | None
     at_most_usd: float | None
 
+    def __add__(self, other: Estimate) -> Estimate:
+        """What both need; a cost is unknown where one of the two is."""
+
+        def both(one: float | None, another: float | None) -> float | None:
+            return None if one is None or another is None else one + another
+
+        return Estimate(
+            self.num_calls + other.num_calls,
+            self.num_pictures + other.num_pictures,
+            self.text_tokens + other.text_tokens,
+            both(self.input_usd, other.input_usd),
+            both(self.at_most_usd, other.at_most_usd),
+        )
+
     def __str__(self) -> str:
         what = f"{self.num_calls} calls, {self.num_pictures} pictures, about {self.text_tokens} tokens of text"
         if self.input_usd is None or self.at_most_usd is None:
@@ -625,7 +639,8 @@ def _read(record: dict[str, Any], form: type[T], *, served: str) -> tuple[T | No
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        return None, f"does not fill in the form: {where + ': ' if where else ''}{first['msg']}"
+        told = f"{_excerpt(first['msg'])}, not {_excerpt(repr(first['input']))}"
+        return None, f"does not fill in the form: {where + ': ' if where else ''}{told}"
 
 
 def _contents(messages: Iterable[Message]) -> tuple[list[str], int]:
