@@ -139,7 +139,7 @@ def test_who_keeps_still_lives(pose: Motion) -> None:
     still = keeping_still(pose.joints[0].astype(np.float64), 6.0)
     moved = np.linalg.norm(still.joints - pose.joints[0], axis=-1)
     assert 0.003 < moved.max() < 0.04
-    assert moved[:, [*HUMANML3D.left_foot, *HUMANML3D.right_foot]].max() < 2e-3
+    assert moved[:, [*HUMANML3D.left_foot, *HUMANML3D.right_foot]].max() < 3e-3  # ankles sway as well
     assert moved[[0, -1]].max() < 1e-5
     steps = np.linalg.norm(np.diff(still.joints, axis=0), axis=-1).max(axis=1)
     assert steps[5:-5].min() > 1e-5  # no frame is frozen

@@ -43,7 +43,11 @@ def test_csv_and_json_rows_say_the_same(tmp_path: Path) -> None:
 
 
 def test_a_gap_before_a_start_is_a_pause(tmp_path: Path) -> None:
-    rows = [{"text": WALK, "seconds": 3, "pause": 0.5}, {"text": KICK, "start": 5, "seconds": 2}, {"text": WALK, "start": 7}]
+    rows = [
+        {"text": WALK, "seconds": 3, "pause": 0.5},
+        {"text": KICK, "start": 5, "seconds": 2},
+        {"text": WALK, "start": 7},
+    ]
     assert [segment.pause_s for segment in of_rows(tmp_path, *rows)] == [2.0, 0.0, 0.0]
 
 
