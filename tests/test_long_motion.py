@@ -123,7 +123,8 @@ def test_segments_happen_one_after_the_other_and_are_judged() -> None:
         assert one.transition.end == one.start < one.end and one.transition.start == ends
         ends = one.end
     assert ends == len(long.motion)
-    assert [event.label for event in long.player_events()] == [WALK, WAVE, KICK]
+    assert [event.label for event in long.player_events()] == ["walk", "wave", "kick"]
+    assert [event.label for event in long.captions()] == [WALK, WAVE, KICK]
     assert all(one.score is not None and one.reason for one in long.shown)
 
 
@@ -174,7 +175,7 @@ def test_a_pause_is_kept_and_told() -> None:
 
 def test_who_gets_up_between_two_segments_is_told() -> None:
     long = played(*timeline_of_texts([SIT, WALK]))
-    assert [event.label for event in long.player_events()] == [SIT, "(gets up)", WALK]
+    assert [event.label for event in long.player_events()] == ["sit", "(get up)", "walk"]
 
 
 def test_a_candidate_that_cannot_follow_is_left_for_the_next_best() -> None:
@@ -283,7 +284,7 @@ def test_a_long_motion_is_written_in_every_format_with_its_plan_and_timeline(
     assert [step.text for step in plan.steps] == [WALK, WAVE]
     shown = read_json(tmp_path / "timeline.json")["shown"]
     assert [row["frames"] for row in shown] == [[one.start, one.end] for one in long.shown]
-    assert WAVE.replace("'", "") in (tmp_path / "motion.html").read_text()
+    assert '"label":"wave"' in (tmp_path / "motion.html").read_text()
 
 
 def test_a_plan_that_was_written_is_acted_again(actor: Actor, tmp_path: Path) -> None:

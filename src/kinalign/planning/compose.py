@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kinalign.errors import PlanError
 from kinalign.events.compose import SHORTEST, Interval
+from kinalign.events.say import label
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.verdict import Judge, Verdict
 from kinalign.lm.model import Sampling
@@ -90,11 +91,18 @@ class Shown:
                 values[name] = list(interval)
         return values
 
+    @property
+    def caption(self) -> PlayerEvent:
+        """The segment in its own words, at its time."""
+        return PlayerEvent(self.segment.step.text, self.start / FPS, self.end / FPS)
+
+    @property
     def player_events(self) -> list[PlayerEvent]:
-        """The segment as bars of a player: what it shows, and getting up where that comes before."""
-        bars = [PlayerEvent(self.segment.step.text, self.start / FPS, self.end / FPS)]
+        """The segment as bars of a player: what happens in few words, and getting up where that comes before."""
+        words = ", ".join(map(label, self.segment.step.program.events))
+        bars = [replace(self.caption, label=words)]
         if self.gets_up is not None:
-            bars.insert(0, PlayerEvent("(gets up)", self.gets_up.start / FPS, self.gets_up.end / FPS))
+            bars.insert(0, PlayerEvent("(get up)", self.gets_up.start / FPS, self.gets_up.end / FPS))
         return bars
 
 
@@ -117,7 +125,11 @@ class LongMotion:
 
     def player_events(self) -> list[PlayerEvent]:
         """The segments as the events of a player."""
-        return [event for one in self.shown for event in one.player_events()]
+        return [event for one in self.shown for event in one.player_events]
+
+    def captions(self) -> list[PlayerEvent]:
+        """The segments in their own words, at their times."""
+        return [one.caption for one in self.shown]
 
 
 def compose(
