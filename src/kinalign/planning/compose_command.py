@@ -77,7 +77,7 @@ class Compose:
     captions: bool = False
     """Write over the video what happens in it."""
     formats: tuple[LongFormat, ...] = ("mp4", "bvh", "glb", "html", "npz")
-    size: int = 384
+    size: int = 320
     """Pixels of a side of the video."""
     model: Path | None = None
     """Model folder; the shipped model where it is left out."""
