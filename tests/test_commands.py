@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from test_selection import ByJoints
 
 from kinalign.commands import Caption, Generate, InBetween, Predict, caption, generate, inbetween, predict, slug
 from kinalign.errors import CheckpointError, ConfigError, FormatError, KinalignError, PromptError
+from kinalign.eventwise import by_events
 from kinalign.motion.motion import Motion
 from kinalign.motion.synthetic import walking, waving
 from kinalign.pipeline import TextToMotion
@@ -190,6 +192,12 @@ def test_a_prompt_without_an_event_is_made_without_a_judge_and_with_a_warning(
         (("a person walks",), {"best_of": 0}, ConfigError, r"n=0 leaves nothing to choose from; .*--best-of"),
         (("a person walks",), {"until_right": -1}, ConfigError, "n=-1 leaves nothing to choose from"),
         (("a person walks",), {"best_of": 2, "num_candidates": 3}, ConfigError, r"keep=3 must be 1 to 2.*--num-cand"),
+        (
+            ("a person walks",),
+            {"by_events": "yes", "length_seconds": 2.0},
+            ConfigError,
+            "leave out --until-right and --le",
+        ),
         (("a person walks",), {"best_of": 8, "until_right": 8}, ConfigError, "say one of --best-of"),
         (("a person walks",), {"judge": "nobody"}, ConfigError, "judge 'nobody' is unknown; use one of kinematic"),
         (("a person walks",), {"judge": "human"}, ConfigError, "judge 'human' cannot be made .*'labels'.* a colon"),
@@ -320,3 +328,31 @@ def test_what_cannot_be_read_or_filled_is_refused(
 )
 def test_a_prompt_becomes_a_short_plain_name(prompt: str, name: str) -> None:
     assert slug(prompt) == name
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "is_by_events"),
+    [
+        ("a person walks", {}, False),
+        ("a person walks", {"by_events": "yes"}, True),
+        ("a person kicks twice", {}, True),
+        ("a person walks, then kicks", {}, True),
+        ("a person walks, then kicks", {"by_events": "no"}, False),
+        ("a person walks, then kicks", {"best_of": 4}, False),
+        ("a person walks, then kicks", {"length_seconds": 3.0}, False),
+        ("a person walks, then kicks", {"best_of": 4, "by_events": "yes"}, True),
+    ],
+)
+def test_several_events_and_counts_are_made_one_by_one_unless_told_otherwise(
+    prompt: str, options: dict[str, Any], is_by_events: bool
+) -> None:
+    assert Generate(prompts=(prompt,), **options).is_by_events(prompt) == is_by_events
+
+
+def test_a_prompt_of_several_events_is_made_event_by_event(folder: Path, tmp_path: Path) -> None:
+    prompt = "a person salutes and then sneezes"
+    (path,) = generate(
+        settings(folder, tmp_path, prompt, formats=("npy",), judge=BY_JOINTS, seed=2, length_seconds=None)
+    )
+    chosen = by_events(TextToMotion.from_pretrained(folder), prompt, judge=ByJoints(), seed=2)
+    assert np.array_equal(np.load(path), chosen.best.motion.joints)

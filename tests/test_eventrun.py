@@ -24,6 +24,7 @@ from kinalign.evaluation.eventrun import EventSettings, evaluate_events
 from kinalign.evaluation.eventsets import EventPrompts
 from kinalign.evaluation.eventstore import EventFolder
 from kinalign.events.parse import parse
+from kinalign.eventwise import by_events
 from kinalign.judge.human.labels import Vote, write_merged
 from kinalign.judge.human.questions import read_pairs
 from kinalign.judge.prompts import EventPrompt
@@ -405,6 +406,20 @@ def test_an_evaluation_chooses_as_best_of_does(
     assert kept.spent().drawn == pytest.approx(drawn / 8)
     if choice.until_right:
         assert 8 < drawn / 8 < 24, "some are right before the others"
+
+
+def test_an_evaluation_makes_events_one_by_one_as_by_events_does(
+    models: tuple[TextToMotion, TextToMotion], clips: list[Clip], tmp_path: Path
+) -> None:
+    choice = Choice(3, by_events=True)
+    report = run(models[0], tmp_path / "one", clips, Counting(), choice=choice, chosen_by=Late("late"))
+    assert report.system == "first, event by event, best of 3 by late"
+    kept = EventFolder.load(tmp_path / "one")
+    for prompt, motion in list(zip(kept.prompts.all, kept.motions(1)))[::3]:
+        alone = by_events(models[0], prompt.prompt, 3, judge=Late("late"), seed=TWO.seed_of(prompt.prompt, 1))
+        assert np.allclose(motion.joints, alone.best.motion.joints, atol=1e-3)
+    with pytest.raises(ConfigError, match="leave out --until-right"):
+        Choice(3, until_right=True, by_events=True)
 
 
 def test_a_report_on_chosen_motions_says_who_chose_of_how_many_and_at_what_price(
