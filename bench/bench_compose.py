@@ -249,7 +249,8 @@ def plot(marks: Sequence[Mark], path: Path) -> None:
     left.annotate("as long as the motion", (minutes[-1] / 2, minutes[-1] / 2), ha="right", color="#808080")
     left.set(xlabel="minutes of motion", ylabel="processor minutes", ylim=(0, None))
     right.plot(minutes, [mark.memory_mb for mark in marks], color="#c85014")
-    right.set(xlabel="minutes of motion", ylabel="memory, MB", ylim=(0, None))
+    most_mb = max(mark.memory_mb for mark in marks)
+    right.set(xlabel="minutes of motion", ylabel="memory, MB", ylim=(0, 1.2 * most_mb))
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120))
 
 

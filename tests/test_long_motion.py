@@ -404,6 +404,9 @@ def test_a_scene_is_planned_until_the_minutes_are_full(actor: Actor, tmp_path: P
     assert not actor.asked and again.motion.joints.tobytes() == long.motion.joints.tobytes()
 
 
+SHORT = f"text,seconds\n{WALK},2\n{WAVE},0.2\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -420,14 +423,19 @@ def test_a_scene_is_planned_until_the_minutes_are_full(actor: Actor, tmp_path: P
             },
             "sentence 2: ",
         ),
+        ({"timeline": SHORT}, "0.2 s of segment 2 are too few"),
         ({"texts": (WALK,), "judge": "nobody"}, "judge 'nobody' is unknown"),
     ],
 )
 def test_settings_that_make_no_motion_are_refused(
     actor: Actor, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
+    if "timeline" in options:
+        options = {"timeline": tmp_path / "timeline.csv"}
+        options["timeline"].write_text(SHORT)
     with pytest.raises(KinalignError, match=message):
         compose_command(replace(settings(tmp_path), **options))
+    assert not actor.asked
 
 
 def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -227,13 +227,24 @@ def _ended(shown: Shown, frame: int) -> Shown:
     return replace(shown, pause=Interval(shown.pause.start, frame))
 
 
+def check_seconds(segments: Iterable[Segment]) -> None:
+    """Raise PlanError, with the segment's number, for a time that is too short to be joined."""
+    for number, segment in enumerate(segments, start=1):
+        _check_seconds(segment, number)
+
+
+def _check_seconds(segment: Segment, number: int) -> None:
+    seconds = segment.step.seconds
+    if seconds is not None and seconds < SHORTEST / FPS:
+        raise PlanError(f"{seconds} s of segment {number} are too few; give {SHORTEST / FPS} s or more")
+
+
 def _lengths(segment: Segment, number: int, longest_s: float) -> list[float | None]:
     """Seconds of the motions that a segment is made of, None where the model decides."""
+    _check_seconds(segment, number)
     seconds = segment.step.seconds
     if seconds is None:
         return [None]
-    if seconds < SHORTEST / FPS:
-        raise PlanError(f"{seconds} s of segment {number} are too few; give {SHORTEST / FPS} s or more")
     if seconds > longest_s and any(isinstance(event.count, int) for event in segment.step.program.events):
         return [None]
     pieces = ceil(seconds / longest_s)

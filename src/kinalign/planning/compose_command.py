@@ -24,7 +24,7 @@ from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import TextToMotion
 from kinalign.planning.acting import tasks_in
-from kinalign.planning.compose import LongMotion, Part, Shown, Take, stream
+from kinalign.planning.compose import LongMotion, Part, Shown, Take, check_seconds, stream
 from kinalign.planning.named import planner_named
 from kinalign.planning.plan import Plan, Scene, Task
 from kinalign.planning.tasks import Planner
@@ -97,6 +97,7 @@ def compose_command(config: Compose) -> LongMotion:
     if config.captions and not set(VIDEOS) & set(config.formats):
         raise ConfigError(f"captions are written over a video; name one of {', '.join(VIDEOS)} too (--formats)")
     rerolled, given = _numbers(config.reroll), _given(config)
+    check_seconds(given)
     judge = judge_named(config.judge)
     scene = None if config.scene is None else Scene(config.scene)
     planner = None if scene is None else planner_named(config.planner)
