@@ -7,10 +7,11 @@
         --optimization.steps 80 --optimization.warmup-steps 5 --optimization.learning-rate 2e-3
     python -m kinalign.recipes.tiny --out tiny --adapter tiny/aligned/adapter
 
-One CPU core, under three minutes in all; it needs the shipped model's tokenizer and no data. What it is taught are
-motions made by rule, of which only a few show the count that their words name, as in real captions. The judge then says
-which candidates do. The last command says how often the judge sees what was asked for, before and after, with people in
-the prompts that no pair was about, and another seed: all right in a half before, in four of five after.
+One CPU core, about a minute and a half of its time in all; it needs the shipped model's tokenizer and no data. What
+it is taught are motions made by rule, of which only a few show the count that their words name, as in real captions.
+The judge then says which candidates do. The last command says how often the judge sees what was asked for, before and
+after, with people in the prompts that no pair was about, and another seed: all right were 54, 55 and 54 % before and
+81, 75 and 78 % after, with three seeds of everything (one core of two, 2026-11-22).
 """
 
 from __future__ import annotations
