@@ -31,6 +31,9 @@ COMMANDS = {
     "caption": Command("kinalign.commands:caption", "Say what happens in a motion"),
     "predict": Command("kinalign.commands:predict", "Continue a motion"),
     "inbetween": Command("kinalign.commands:inbetween", "Fill a gap in a motion, or between two"),
+    "understand": Command(
+        "kinalign.planning.understand:understand", "Say what happens in a long motion, when, what for and where"
+    ),
     "chat": Command("kinalign.chat:chat", "Talk about motions in the terminal"),
     "evaluate": Command("kinalign.evaluation.commands:evaluate_command", "Measure a model, or compare two reports"),
     "judge score": Command("kinalign.judge.asking:score", "Say how far motions show what a prompt says, and when"),
