@@ -61,7 +61,6 @@ HOLDS: dict[str, frozenset[str]] = {
         "jumping_jack": "raise reach wave jump hop squat kick clap rotate_arm",
         "punch": "raise reach twist",
         "clap": "raise reach wave punch",
-        "reach": "raise",
         "put_down": "squat bow reach kneel",
         "sit": "put_down squat bow kneel",
         "lie_down": "put_down squat bow kneel sit",
