@@ -117,18 +117,18 @@ def compose(parts: Sequence[Part]) -> Composed:
     """
     if not parts:
         raise MotionError("nothing to compose; give one part or more")
-    clips = [clip for part in parts for clip in [_Clip.of(part)] * max(part.times, 1)]
+    clips = [clip for part in parts for clip in [_clip_of(part)] * max(part.times, 1)]
     first = clips[0]
     joints, at = first.joints[first.heads[0] :], -first.heads[0]  # `at`: where frame 0 of the last clip would be
     repeats, transitions, jerk = [], [], 0.0
     for before, after in pairwise(clips):
-        join = _join(joints, at, before, after)
-        left, entered = at + join.tail + 1, at + join.tail + 1 + len(join.between)
+        made = join(joints, at, before, after)
+        left, entered = at + made.tail + 1, at + made.tail + 1 + len(made.between)
         repeats.append(_within(before.core, at, left))
         transitions.append(Interval(left, entered))
-        joints = np.concatenate((joints[:left], join.between, join.laid[join.head :]))
-        at = entered - join.head
-        jerk = max(jerk, join.jerk / max(before.peak_jerk, after.peak_jerk))
+        joints = np.concatenate((joints[:left], made.between, made.laid[made.head :]))
+        at = entered - made.head
+        jerk = max(jerk, made.jerk / max(before.peak_jerk, after.peak_jerk))
     joints = joints[: at + clips[-1].tails[-1] + 1]
     repeats.append(_within(clips[-1].core, at, len(joints)))
     entries = [0, *(transition.end for transition in transitions)]
@@ -155,8 +155,8 @@ def _within(core: Interval, at: int, end: int) -> Interval:
 
 
 @dataclass(frozen=True, eq=False)
-class _Clip:
-    """A clip with the frames at which it may be entered and those at which it may be left."""
+class Clip:
+    """A uniform clip with the frames at which it may be entered and those at which it may be left."""
 
     joints: Array
     stands: NDArray[np.bool_]
@@ -171,36 +171,47 @@ class _Clip:
     """Greatest jerk of a joint in m/s³."""
 
     @staticmethod
-    def of(part: Part) -> _Clip:
-        _require_joinable(part)
-        joints = part.motion.joints.astype(np.float64)
+    def of(motion: Motion, *, spare: int | None = None) -> Clip:
+        """The clip of a motion; `spare` frames at either end are not needed, None tells them by how still they are.
+
+        Raises MotionError for another skeleton, frame rate or bones, and for fewer than 8 frames.
+        """
+        _require_joinable(motion)
+        joints = motion.joints.astype(np.float64)
         core = _core(joints)
         latest, earliest = len(joints) // 2 - 3, len(joints) // 2 + 2  # so that frames are left to tell speeds from
         first = min(max(core.start - KEPT_IDLE, 0), latest)
         last = max(min(core.end - 1 + KEPT_IDLE, len(joints) - 1), earliest)
         moving = joints[core.start : core.end]
-        at_start, at_end = (_spare(each) if part.spare is None else part.spare for each in (moving, moving[::-1]))
+        at_start, at_end = (_spare(each) if spare is None else spare for each in (moving, moving[::-1]))
         heads = range(first, max(first, min(core.start + at_start, latest)) + 1)
         tails = range(min(last, max(core.end - 1 - at_end, earliest)), last + 1)
-        return _Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), _peak_jerk(joints))
+        return Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), _peak_jerk(joints))
 
 
-def _require_joinable(part: Part) -> None:
-    motion, event = part.motion, part.event
+def _clip_of(part: Part) -> Clip:
+    event = part.event
     if part.times < 1 or (part.times > 1 and not isinstance(event.count, int)):
         raise MotionError(
             f"{event.action} {part.times} times cannot be composed; give 1 or more, and 1 for an event without a count"
         )
+    try:
+        return Clip.of(part.motion, spare=part.spare)
+    except MotionError as error:
+        raise MotionError(f"{event.action}: {error}") from error
+
+
+def _require_joinable(motion: Motion) -> None:
     if motion.skeleton.num_joints != HUMANML3D.num_joints or motion.fps != FPS:
         raise MotionError(
-            f"clips are composed on the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r} at {FPS:g} fps; that of "
-            f"{event.action} has {motion.skeleton.num_joints} at {motion.fps:g} fps"
+            f"clips are joined on the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r} at {FPS:g} fps; this one has "
+            f"{motion.skeleton.num_joints} at {motion.fps:g} fps"
         )
     if len(motion) < SHORTEST:
-        raise MotionError(f"the clip of {event.action} has {len(motion)} frames; joining needs {SHORTEST} or more")
+        raise MotionError(f"a clip of {len(motion)} frames is too short; joining needs {SHORTEST} or more")
     lengths = HUMANML3D.with_bone_lengths_of(motion.joints[0]).bone_lengths
     if np.abs(lengths - HUMANML3D.bone_lengths).max() > 1e-3:
-        raise MotionError(f"the clip of {event.action} has other bones than HumanML3D's; make it uniform first")
+        raise MotionError("a clip has other bones than HumanML3D's; make it uniform first")
 
 
 def _peak_jerk(joints: Array) -> float:
@@ -228,8 +239,11 @@ def _standing(joints: Array) -> NDArray[np.bool_]:
 # --- one join -----------------------------------------------------------------------------------------------------
 
 
-class _Join(NamedTuple):
-    """The first clip is left after frame `tail`, the second entered at frame `head` of its joints as they are laid."""
+class Join(NamedTuple):
+    """How two clips are joined.
+
+    The first is left after frame `tail`, the second entered at frame `head` of its joints as they are laid.
+    """
 
     tail: int
     head: int
@@ -238,10 +252,11 @@ class _Join(NamedTuple):
     jerk: float
 
 
-def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
+def join(joints: Array, at: int, before: Clip, after: Clip) -> Join:
     """The join of least jerk and skating, of a few at which poses and speeds are alike and a foot stands.
 
-    More are tried where all of these jerk more than the clips do.
+    `joints` are those made so far, in which frame 0 of the clip `before` is at `at`. More joins are tried where all of
+    the first few jerk more than the clips do.
     """
     best, least = None, np.inf
     real = max(before.peak_jerk, after.peak_jerk)
@@ -259,7 +274,7 @@ def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
             cost = jerk + MORE_THAN_REAL * max(jerk - real, 0.0) + JERK_OF_A_FRAME * number
             cost += JERK_OF_SKATING * _skating(around) + JERK_OF_DETOUR * max(detour - SHORT_DETOUR_M, 0.0)
             if cost < least:
-                best, least = _Join(tail, head, between, laid, jerk), cost
+                best, least = Join(tail, head, between, laid, jerk), cost
     assert best is not None
     return best
 
@@ -279,7 +294,7 @@ def _detour(joints: Array) -> float:
     return float((way - np.linalg.norm(seen[-1] - seen[0], axis=-1)).max())
 
 
-def _cuts(before: _Clip, after: _Clip) -> list[tuple[int, int, int]]:
+def _cuts(before: Clip, after: Clip) -> list[tuple[int, int, int]]:
     """The best few ways to join: last frame of the first clip, first frame of the second, foot that both share."""
     ends, begins = np.array(before.tails), np.array(after.heads)
     costs = []
@@ -326,7 +341,7 @@ def _between(past: Array, future: Array, stands: NDArray[np.bool_], number: int)
     reaches = [_reach(past[-1], future[0], share, foot) for foot in (0, 1)]
     joints[..., 1] -= (_shortfall(joints, feet, reaches) * _bump(share))[:, None]
     for foot, (path, reach) in enumerate(zip(feet, reaches)):
-        _place_leg(joints, foot, path, reach)
+        place_leg(joints, foot, path, reach)
     return joints
 
 
@@ -384,8 +399,11 @@ def _shortfall(joints: Array, feet: Sequence[Array], reaches: Sequence[Array]) -
     return min(most, DEEPEST_M)
 
 
-def _place_leg(joints: Array, foot: int, path: Array, reach: Array) -> None:
-    """Bends the leg in place so that its ankle is where the path says, as near as it reaches, the knee as it points."""
+def place_leg(joints: Array, foot: int, path: Array, reach: Array) -> None:
+    """Bends a leg, 0 left or 1 right, in place so that its ankle is where the path says, as near as it reaches.
+
+    `path` is (T, 2, 3), ankle and toe, `reach` (T,) the longest way from hip to ankle. The knee points as it did.
+    """
     hip, knee = joints[:, _HIPS[foot]], joints[:, _KNEES[foot]]
     thigh, shin = HUMANML3D.bone_lengths[[_KNEES[foot], _ANKLES[foot]]]
     way = path[:, 0] - hip
