@@ -139,6 +139,26 @@ def test_a_table_of_captions_names_files_with_and_without_folders(tmp_path: Path
     assert manifest["unmatched_captions"] == ["gone"]
 
 
+def test_captions_of_a_part_of_a_file_make_a_clip_of_that_part(tmp_path: Path) -> None:
+    source = write_npy_folder(tmp_path / "takes", {"walk": 180})
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption,start,end\nwalk.npy,one,0,4\nwalk.npy,two,0,4\nwalk.npy,three,4.0,9.5\n")
+    first, second = load_dataset(build(config(source, out=tmp_path / "d", captions=table, mirror=False)))
+    assert (first.id, first.captions, len(first.motion)) == ("walk@0-80", ("one", "two"), 80)
+    assert (second.id, second.captions, len(second.motion)) == ("walk@80-180", ("three",), 100)
+    assert first.parent == second.parent == "walk" and first.split == second.split
+
+
+def test_a_caption_of_a_part_after_the_end_rejects_its_file(tmp_path: Path) -> None:
+    source = write_npy_folder(tmp_path / "takes", {"walk": 60, "hop": 60})
+    table = tmp_path / "captions.jsonl"
+    table.write_text('{"file": "walk", "caption": "a", "start": 3, "end": 4}\n{"file": "hop", "caption": "b"}\n')
+    out = build(config(source, out=tmp_path / "d", captions=table, mirror=False))
+    assert [clip.id for clip in load_dataset(out)] == ["hop"]
+    (rejected,) = read_manifest(out)["rejected"]
+    assert rejected["id"] == "walk" and "ends at 3.00 s; a caption of it starts at 3 s" in rejected["reason"]
+
+
 def test_jsonl_captions_may_be_one_or_several_a_row(tmp_path: Path) -> None:
     source = write_npy_folder(tmp_path / "takes", {"walk": 50})
     table = tmp_path / "captions.jsonl"
@@ -373,6 +393,8 @@ def test_two_takes_of_one_name_are_refused(tmp_path: Path) -> None:
         ("c.csv", "file,caption\nwalk,\n", "line 2 needs"),
         ("c.csv", "file,caption,split\nwalk,walks,dev\n", "line 2 has split 'dev'"),
         ("c.csv", "file,caption,split\nwalk,walks,val\nwalk,goes,test\n", "line 3 puts walk into test"),
+        ("c.csv", "file,caption,start,end\nwalk,walks,1,\n", "line 2 has start '1' and end ''; give both"),
+        ("c.csv", "file,caption,start,end\nwalk,walks,2,1\n", "line 2 has start '2' and end '1'; a part begins"),
         ("c.jsonl", '{"file": "walk"', "line 1 is not JSON"),
         ("c.jsonl", "[1]", "line 1 should be an object"),
         ("c.csv", "file,caption\nwalk,walks\n", "fit 2 files; write the folder too"),

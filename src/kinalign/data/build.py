@@ -54,8 +54,8 @@ class BuildConfig:
     out: Path
     """Folder of the data set; an unfinished build in it is continued."""
     captions: Path | None = None
-    """CSV or JSONL with columns file (or id) and caption, a row a caption; split, label and style are read where
-    given. For folders of files; files without a row are rejected."""
+    """CSV or JSONL with columns file (or id) and caption, a row a caption; split, label, style and, for a caption of a
+    part, start and end in seconds are read where given. For folders of files; files without a row are rejected."""
     body_model: Path | None = None
     """Body model npz, or the published folder of models, that AMASS files need."""
     license: str = "unknown"

@@ -6,10 +6,18 @@ import csv
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from kinalign.data.records import Split
 from kinalign.errors import DataError
+
+
+class Timed(NamedTuple):
+    """Captions of a part of a file, from when up to when in seconds."""
+
+    start_s: float
+    end_s: float
+    captions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,8 @@ class Words:
     """What the table says about one file."""
 
     captions: tuple[str, ...] = ()
+    parts: tuple[Timed, ...] = ()
+    """Captions that speak of a part only; they stand in `captions` too."""
     split: Split | None = None
     label: str = ""
     style: str = ""
@@ -25,8 +35,9 @@ class Words:
 def read_words(path: Path) -> dict[str, Words]:
     """File name (with its folders, without .bvh, .npz or .npy) -> its words.
 
-    Columns are `file` or `id`, `caption` (in JSONL also a list, `captions`) and, where given, `split`, `label` and
-    `style`. Raises DataError that names the file and the line.
+    Columns are `file` or `id`, `caption` (in JSONL also a list, `captions`) and, where given, `split`, `label`, `style`
+    and, for a caption of a part of the file, `start` and `end` in seconds. Raises DataError that names the file and the
+    line.
     """
     words: dict[str, Words] = {}
     for number, row in _rows(path):
@@ -42,9 +53,12 @@ def read_words(path: Path) -> dict[str, Words]:
         old = words.get(key, Words())
         if None not in (split, old.split) and split != old.split:
             raise DataError(f"{where} puts {name} into {split}; an earlier line says {old.split}")
+        captions = [caption.strip() for caption in captions]
+        part = _part(row, captions, where)
         words[key] = replace(
             old,
-            captions=(*old.captions, *(caption.strip() for caption in captions)),
+            captions=(*old.captions, *captions),
+            parts=_with(old.parts, part) if part else old.parts,
             split=split or old.split,
             label=row.get("label") or old.label,
             style=row.get("style") or old.style,
@@ -52,6 +66,29 @@ def read_words(path: Path) -> dict[str, Words]:
     if not words:
         raise DataError(f"{path} holds no captions")
     return words
+
+
+def _part(row: dict[str, Any], captions: list[str], where: str) -> Timed | None:
+    """The part of the file that a row speaks of, or None where it speaks of all."""
+    start, end = (row.get(name) for name in ("start", "end"))
+    if start in (None, "") and end in (None, ""):
+        return None
+    try:
+        part = Timed(float(start), float(end), tuple(captions))  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} has start {start!r} and end {end!r}; give both in seconds, or neither") from error
+    if not 0 <= part.start_s < part.end_s < float("inf"):
+        raise DataError(f"{where} has start {start!r} and end {end!r}; a part begins at 0 s or later and then ends")
+    return part
+
+
+def _with(parts: tuple[Timed, ...], new: Timed) -> tuple[Timed, ...]:
+    """Parts with the captions of one more row, which may speak of the same part as an earlier one."""
+    same = next((part for part in parts if part[:2] == new[:2]), None)
+    if same is None:
+        return (*parts, new)
+    joined = same._replace(captions=same.captions + new.captions)
+    return tuple(joined if part is same else part for part in parts)
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:

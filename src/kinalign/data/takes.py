@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, get_args
 from kinalign.data.captions import Words
 from kinalign.data.humanml3d import HumanML3DFolder
 from kinalign.data.openmocap import load_openmocap
-from kinalign.data.records import Clip, Split, data_root
+from kinalign.data.records import CaptionSpan, Clip, Split, data_root
 from kinalign.errors import ConfigError, DataError
 from kinalign.motion.motion import Motion
 
@@ -121,6 +121,10 @@ def read_take(take: Take, *, body_model: Path | None, license: str) -> Clip:
     else:
         motion = Motion.load(path)
     words = take.words or Words(captions=(motion.caption,) if motion.caption else ())
+    if late := [part for part in words.parts if round(part.start_s * motion.fps) >= len(motion)]:
+        raise DataError(
+            f"{take.file} ends at {motion.duration_s:.2f} s; a caption of it starts at {late[0].start_s:g} s"
+        )
     return Clip(
         id=take.id,
         motion=replace(motion, caption=words.captions[0] if words.captions else ""),
@@ -130,6 +134,12 @@ def read_take(take: Take, *, body_model: Path | None, license: str) -> Clip:
         split="train",
         label=words.label,
         style=words.style,
+        spans=tuple(
+            CaptionSpan(
+                round(part.start_s * motion.fps), min(round(part.end_s * motion.fps), len(motion)), part.captions
+            )
+            for part in words.parts
+        ),
     )
 
 

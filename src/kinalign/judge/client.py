@@ -156,6 +156,18 @@ class Estimate:
     input_usd: float | None
     at_most_usd: float | None
 
+    def __add__(self, other: Estimate) -> Estimate:
+        """What both need; unknown where one is."""
+        known = self.input_usd is not None and self.at_most_usd is not None
+        other_known = other.input_usd is not None and other.at_most_usd is not None
+        return Estimate(
+            self.num_calls + other.num_calls,
+            self.num_pictures + other.num_pictures,
+            self.text_tokens + other.text_tokens,
+            self.input_usd + other.input_usd if known and other_known else None,
+            self.at_most_usd + other.at_most_usd if known and other_known else None,
+        )
+
     def __str__(self) -> str:
         what = f"{self.num_calls} calls, {self.num_pictures} pictures, about {self.text_tokens} tokens of text"
         if self.input_usd is None or self.at_most_usd is None:
@@ -625,7 +637,8 @@ def _read(record: dict[str, Any], form: type[T], *, served: str) -> tuple[T | No
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        return None, f"does not fill in the form: {where + ': ' if where else ''}{first['msg']}"
+        told = f"{_excerpt(first['msg'])}, not {_excerpt(repr(first['input']))}"
+        return None, f"does not fill in the form: {where + ': ' if where else ''}{told}"
 
 
 def _contents(messages: Iterable[Message]) -> tuple[list[str], int]:
