@@ -18,16 +18,16 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from kinalign.errors import PlanError, PromptError
+from kinalign.errors import PlanError
 from kinalign.evaluation.learned import EventDetector, shipped_detector
 from kinalign.events.detect.detection import Detection
-from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
 from kinalign.events.say import label, plain
-from kinalign.judge.signs import shows, side_agrees, sign_of, way_agrees
 from kinalign.motion.motion import FPS, Motion
 from kinalign.pipeline import MAX_FRAMES, TextToMotion
+from kinalign.planning.named import planner_named
 from kinalign.planning.plan import MOST_STEPS, Plan, Scene, Step, Task
+from kinalign.planning.saying import MOST_SAID, NO_SIDE, events_said, tells
 from kinalign.planning.segments import PAUSE_S, UNNAMED, segments
 from kinalign.planning.tasks import Planner, Request
 from kinalign.render.player import PlayerEvent, write_player
@@ -35,8 +35,6 @@ from kinalign.run import write_json
 
 SHORTEST_READ = 16
 """Frames that the model is shown at least; around a shorter segment it sees what goes before and after."""
-MOST_SAID = 2
-"""Events of a sentence at most; one that says more says what the segment does not show."""
 MOST_TOLD = 20
 """Steps, evenly spread, from which the scene is guessed."""
 UNCOUNTED = frozenset("walk run dash wave twist turn spin dance".split())
@@ -49,9 +47,6 @@ OWN_WAYS = {
     "forward": frozenset("bow bend throw kick punch".split()),
 }
 """Ways that go without saying."""
-NO_SIDE = frozenset("hop jump clap twist jumping_jack".split())
-"""Actions of both sides, of which nobody says so."""
-
 Source = Literal["events", "model"]
 
 
@@ -187,29 +182,6 @@ def sentence_of(event: Event) -> str:
     return plain(EventProgram(((replace(event, count=count),),)))
 
 
-def tells(caption: str, found: Detection) -> bool:
-    """Whether a sentence says what was detected, on the side and to the way that it was, and little besides."""
-    events = _events(caption)
-    return len(events) <= MOST_SAID and any(_is_told(found, event) for event in events)
-
-
-def _is_told(found: Detection, event: Event) -> bool:
-    sign = sign_of(event)
-    if sign is None or not shows(event, sign, found):
-        return False
-    # a sentence that leaves the side out says less than what was seen
-    says_side = found.side not in ("left", "right", "both") or found.action in NO_SIDE or event.side == found.side
-    says_way = found.action not in ("turn", "spin") or event.direction != ""
-    return says_side and says_way and side_agrees(event, found.side) and way_agrees(event, found)
-
-
-def _events(caption: str) -> tuple[Event, ...]:
-    try:
-        return parse(caption).events
-    except PromptError:
-        return ()
-
-
 def _seen(found: Detection, caption: str) -> TimedStep:
     event = event_of(found)
     is_models = tells(caption, found)
@@ -221,7 +193,7 @@ def _seen(found: Detection, caption: str) -> TimedStep:
 
 def _said(frames: tuple[int, int], caption: str) -> TimedStep | None:
     """What only the model says of a stretch; None where its sentence names no event, or too many."""
-    if not 0 < len(_events(caption)) <= MOST_SAID:
+    if not 0 < len(events_said(caption)) <= MOST_SAID:
         return None
     start_s, end_s = frames[0] / FPS, frames[1] / FPS
     return TimedStep(start_s, end_s, Step.of(_sentence(caption), end_s - start_s), None, 0.0, "model")
@@ -260,6 +232,9 @@ class Understand:
     """A JSON file for all of it; it is printed in any case."""
     page: Path | None = None
     """An HTML page that plays the motion over its captions."""
+    planner: str | None = None
+    """Who says what the steps are done for, and where: embedded, llm:MODEL, or MODULE:CLASS; nobody where it is left
+    out."""
     model: Path | None = None
     """Model folder; the shipped model where it is left out."""
     seed: int = 0
@@ -273,7 +248,8 @@ def understand(config: Understand) -> Understanding:
 
     torch.set_num_threads(config.threads)
     motion = Motion.load(config.motion)
-    reader = Reader(shipped_detector(), TextToMotion.from_pretrained(config.model))
+    planner = planner_named(config.planner) if config.planner is not None else None
+    reader = Reader(shipped_detector(), TextToMotion.from_pretrained(config.model), planner)
     read = reader(motion, seed=config.seed)
     print("\n".join(told(read)))
     if config.out is not None:
