@@ -44,8 +44,6 @@ LOW_M = 0.1
 """How far over its lowest place in the clip a toe may be and still stand."""
 STEP_M = 0.04
 """A foot that has to get further than this steps; nearer, it creeps there unseen."""
-LIFT_SHARE = 0.3
-"""How high a stepping foot goes, as a share of its way."""
 HIGHEST_LIFT_M = 0.12
 DEEPEST_M = 0.08
 """How far the hips sink at most so that both feet reach the floor."""
@@ -63,12 +61,22 @@ SKATING_HEIGHT_M = 0.05
 """A toe below this is on the floor (GMD; OmniControl), and slides if it moves."""
 JERK_OF_A_FRAME = 10.0
 """A transition may be a frame longer for this much less jerk, in m/s³."""
-JERK_OF_SKATING = 1000.0
-"""A transition may jerk more by this many m/s³ where feet skate 1 m/s less."""
 JERK_OF_DETOUR, SHORT_DETOUR_M = 5000.0, 0.75
 """Swinging out costs so much a metre from here on: arms that come fast would else go round once more."""
 
 _KNEES, _ANKLES, _TOES, _HIPS = (4, 5), (7, 8), (10, 11), (1, 2)
+
+
+@dataclass(frozen=True)
+class Footwork:
+    """How feet go from one clip to the next."""
+
+    lift_share: float = 0.3
+    """How high a stepping foot goes, as a share of its way."""
+    lift_power: int = 3
+    """The lower, the sooner a foot is high; 2 at least, for it leaves the floor slowly."""
+    jerk_of_skating: float = 1000.0
+    """A transition may jerk more by this many m/s³ where feet skate 1 m/s less."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +260,7 @@ class Join(NamedTuple):
     jerk: float
 
 
-def join(joints: Array, at: int, before: Clip, after: Clip) -> Join:
+def join(joints: Array, at: int, before: Clip, after: Clip, footwork: Footwork = Footwork()) -> Join:
     """The join of least jerk and skating, of a few at which poses and speeds are alike and a foot stands.
 
     `joints` are those made so far, in which frame 0 of the clip `before` is at `at`. More joins are tried where all of
@@ -267,12 +275,12 @@ def join(joints: Array, at: int, before: Clip, after: Clip) -> Join:
         stands = np.stack((before.stands[tail], after.stands[head]))
         past, future = joints[at + tail - 4 : at + tail + 1], laid[head : head + 5]
         for number in LENGTHS:
-            between = _between(past[-3:], future[:3], stands, number)
+            between = _between(past[-3:], future[:3], stands, number, footwork)
             around = np.concatenate((past, between, future))
             jerk = _peak_jerk(around)
             detour = _detour(around[len(past) - 1 : 1 - len(future)])
             cost = jerk + MORE_THAN_REAL * max(jerk - real, 0.0) + JERK_OF_A_FRAME * number
-            cost += JERK_OF_SKATING * _skating(around) + JERK_OF_DETOUR * max(detour - SHORT_DETOUR_M, 0.0)
+            cost += footwork.jerk_of_skating * _skating(around) + JERK_OF_DETOUR * max(detour - SHORT_DETOUR_M, 0.0)
             if cost < least:
                 best, least = Join(tail, head, between, laid, jerk), cost
     assert best is not None
@@ -333,11 +341,11 @@ def _laid(joints: Array, frame: int, foot: int, target: Array) -> Array:
 # --- the frames between -------------------------------------------------------------------------------------------
 
 
-def _between(past: Array, future: Array, stands: NDArray[np.bool_], number: int) -> Array:
+def _between(past: Array, future: Array, stands: NDArray[np.bool_], number: int, footwork: Footwork) -> Array:
     """(number, J, 3) frames between the three past ones and the three future ones; `stands` is (2, 2): when, foot."""
     joints = with_bone_lengths(_smoothest(past, future, number), HUMANML3D)
     share = np.arange(1, number + 1) / (number + 1)
-    feet = [_feet_path(past, future, number, foot, stands[:, foot]) for foot in (0, 1)]
+    feet = [_feet_path(past, future, number, foot, stands[:, foot], footwork) for foot in (0, 1)]
     reaches = [_reach(past[-1], future[0], share, foot) for foot in (0, 1)]
     joints[..., 1] -= (_shortfall(joints, feet, reaches) * _bump(share))[:, None]
     for foot, (path, reach) in enumerate(zip(feet, reaches)):
@@ -360,7 +368,9 @@ def _smoothing(number: int) -> Array:
     return -np.linalg.lstsq(third[:, between], third[:, known], rcond=None)[0]
 
 
-def _feet_path(past: Array, future: Array, number: int, foot: int, stands: NDArray[np.bool_]) -> Array:
+def _feet_path(
+    past: Array, future: Array, number: int, foot: int, stands: NDArray[np.bool_], footwork: Footwork
+) -> Array:
     """(number, 2, 3) where ankle and toe go: they stay, step, leave the floor or come to it."""
     pair = [_ANKLES[foot], _TOES[foot]]
     past, future = past[:, pair], future[:, pair]
@@ -373,13 +383,14 @@ def _feet_path(past: Array, future: Array, number: int, foot: int, stands: NDArr
     path = _smoothest(past, future, number)
     if way > STEP_M:
         share = np.arange(1, number + 1) / (number + 1)
-        path[..., 1] += (min(LIFT_SHARE * way, HIGHEST_LIFT_M) * _bump(share))[:, None]
+        lift_m = min(footwork.lift_share * way, HIGHEST_LIFT_M)
+        path[..., 1] += (lift_m * _bump(share, footwork.lift_power))[:, None]
     return path
 
 
-def _bump(share: Array) -> Array:
-    """From 0 to 1 and back to 0, with two derivatives of 0 at both ends."""
-    return (4 * share * (1 - share)) ** 3
+def _bump(share: Array, power: int = 3) -> Array:
+    """From 0 to 1 and back to 0, with as many derivatives of 0 at both ends as the power, less one."""
+    return (4 * share * (1 - share)) ** power
 
 
 def _reach(last: Array, first: Array, share: Array, foot: int) -> Array:

@@ -74,10 +74,10 @@ class Shown:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Frames and seconds, what was asked for, and what the judge said."""
+        """Frames and seconds, and what the judge said."""
         values: dict[str, Any] = {
             "number": self.number,
-            **self.segment.to_json(),
+            "text": self.segment.step.text,
             "frames": [self.start, self.end],
             "time_s": [self.start / FPS, self.end / FPS],
             "transition_frames": list(self.transition),
@@ -102,6 +102,9 @@ class Part(NamedTuple):
 
     joints: Joints
     shown: tuple[Shown, ...]
+    num_frames: int
+    """Frames of the whole if it ended now."""
+    is_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,11 +206,11 @@ def stream(
             joined = joiner.pause(pause_s)
             frames.append(joined.joints)
             opened = replace(opened, end=joined.transition.start, pause=joined.transition)
-        yield Part(np.concatenate(frames), tuple(ended))
+        yield Part(np.concatenate(frames), tuple(ended), joiner.num_frames)
     if opened is None:
         raise PlanError("a long motion of no segment is none; give one or more")
     rest = joiner.finish()
-    yield Part(rest, (_ended(opened, joiner.num_final),))
+    yield Part(rest, (_ended(opened, joiner.num_final),), joiner.num_frames, is_last=True)
 
 
 def _ended(shown: Shown, frame: int) -> Shown:

@@ -28,7 +28,7 @@ _CHEST += [HUMANML3D.index(f"{side}_{name}") for side in ("left", "right") for n
 
 
 def keeping_still(pose: Array, seconds: float) -> Motion:
-    """A pose (22, 3), upright, sitting or lying, kept for `seconds`, 0.4 at least: it begins and ends in it, at rest."""
+    """A pose (22, 3), standing, sitting or lying, kept for `seconds`, at least 0.4; it begins and ends there, at rest."""
     num_frames = max(round(seconds * FPS), SHORTEST)
     time = np.arange(num_frames) / FPS
     grown = smooth_step(np.clip(np.minimum(time, time[-1] - time) / min(BEGIN_S, time[-1] / 2), 0, 1))
