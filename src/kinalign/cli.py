@@ -73,6 +73,9 @@ COMMANDS = {
     "compose": Command(
         "kinalign.planning.compose_command:compose_command", "Make a long motion from a scene, a plan or a timeline"
     ),
+    "loop": Command(
+        "kinalign.planning.loop_command:loop", "Plan, move, look at it and go on: from a scene, or on from a motion"
+    ),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),

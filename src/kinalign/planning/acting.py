@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kinalign.errors import PlanError
 from kinalign.planning.plan import Scene, Step, Task
@@ -16,13 +16,13 @@ MOST_REPEATS = 3
 """A task that a planner says so often in a row it says for ever."""
 
 
-def tasks_in(scene: Scene, planner: Planner, *, seed: int = 0) -> Iterator[Task]:
-    """Tasks with their steps, one after the other and without end: ct2t and t2s in turn.
+def tasks_in(scene: Scene, planner: Planner, *, seed: int = 0, after: Sequence[Task] = ()) -> Iterator[Task]:
+    """Tasks with their steps, one after the other and without end: ct2t and t2s in turn; `after` were done before.
 
     The same seed gives the same tasks. Raises PlanError where the planner cannot plan, answers something else than it
     was asked for, gives a task no step or says one task for ever.
     """
-    done: list[Task] = []
+    done = list(after)
     for number in range(1 << 31):
         said = _ask(planner, Request("ct2t", scene, tuple(done[-TOLD_TASKS:])), seed, number)
         if not isinstance(said, Task):

@@ -8,13 +8,13 @@ given motion is read back to tasks and a scene, and the loop goes on from where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kinalign.errors import PlanError
 from kinalign.judge.verdict import Judge, Verdict
 from kinalign.lm.model import Sampling
 from kinalign.motion.joining import uniform
@@ -23,6 +23,7 @@ from kinalign.pipeline import TextToMotion
 from kinalign.planning.compose import Store, Take
 from kinalign.planning.plan import Step
 from kinalign.planning.saying import share_said
+from kinalign.run import read_json, write_json
 from kinalign.selection import Judged, best_of, merit
 
 
@@ -79,6 +80,8 @@ class Choice:
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "score": self.chosen.score,
+            "fits": self.chosen.fits,
             "drawn": self.num_drawn,
             "right": self.num_right,
             "tried": [one.to_json() for one in self.tried],
@@ -136,10 +139,34 @@ def _seed(parts: list[int]) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0]) >> 1
 
 
-class Chooser:
-    """A store of takes in which what is not kept is made by the loop, and logged: `log` holds a row for each segment.
+class Log:
+    """loop.json: what was asked, and for each segment, by its number, what was tried and why it went on.
 
-    A motion that is `given` is the take of the first segment.
+    It is written after each segment; what an earlier run wrote is read, whatever that was asked.
+    """
+
+    def __init__(self, path: Path, asked: Mapping[str, Any]) -> None:
+        self.path, self.asked = path, dict(asked)
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            self.rows = {str(row["number"]): row for row in read_json(path).get("segments", [])}
+
+    def add(self, number: str, row: Mapping[str, Any]) -> None:
+        """Put down a segment, anew where it is there."""
+        self.rows[number] = {"number": number, **row}
+        write_json(self.path, {**self.asked, "segments": list(self.rows.values())})
+
+    def finish(self, numbers: Collection[int]) -> None:
+        """Leave out segments of an earlier run that are none of this one, and put the others in order."""
+        rows = {name: row for name, row in self.rows.items() if int(name.partition(".")[0]) in numbers}
+        self.rows = dict(sorted(rows.items(), key=lambda row: tuple(map(int, row[0].split(".")))))
+        write_json(self.path, {**self.asked, "segments": list(self.rows.values())})
+
+
+class Chooser:
+    """A store of takes in which what is not kept is chosen by the loop, and logged.
+
+    A motion that is `given`, made uniform, is the take of the first segment.
     """
 
     def __init__(
@@ -147,23 +174,22 @@ class Chooser:
         model: TextToMotion,
         judge: Judge,
         kept: Store,
+        log: Log,
         *,
         rounds: int,
         given: Motion | None = None,
         sampling: Sampling | None = None,
-        log: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        self.model, self.judge, self.kept, self.rounds = model, judge, kept, rounds
-        self.given, self.sampling = given, sampling
-        self.log = log if log is not None else {}
+        self.model, self.judge, self.kept, self.log = model, judge, kept, log
+        self.rounds, self.given, self.sampling = rounds, given, sampling
 
     def get(self, number: int, piece: int, made_of: Mapping[str, Any]) -> Take | None:
         """The take of a segment: the given motion, one that is kept, or one that is chosen now."""
         if self.given is not None and number == 1:
-            return Take(uniform(self.given), None, "given")
-        name, asked = self._name(number, piece), self._asked(made_of)
+            return Take(self.given, None, "given")
+        name, asked = _name(number, piece), self._asked(made_of)
         take = self.kept.get(number, piece, asked)
-        if take is not None and name in self.log:
+        if take is not None and name in self.log.rows:
             return take
         step = Step.from_json({key: made_of[key] for key in ("text", "program")})
         choice = choose(
@@ -179,22 +205,20 @@ class Chooser:
         chosen = choice.chosen
         motion = replace(uniform(chosen.judged.motion), caption=step.text)
         take = Take(motion, chosen.score, chosen.judged.outcome.reason)
-        self.log[name] = {"text": step.text, **choice.to_json()}
+        self.log.add(name, {"text": step.text, **choice.to_json()})
         self.kept.put(number, piece, asked, take)
         return take
 
     def put(self, number: int, piece: int, made_of: Mapping[str, Any], take: Take) -> None:
         """Keep a take that was made because the chosen one cannot follow what is before it."""
-        if self.given is not None and number == 1:
-            raise PlanError("the given motion is too short to go on from; give 0.4 s or more")
-        self.log[self._name(number, piece)]["why"] = (
-            "the chosen one cannot follow the posture before it; of others the best that can was taken, "
-            f"by the judge: {take.reason}"
-        )
+        name = _name(number, piece)
+        why = f"the chosen one cannot follow what is before it; of others the best that can was taken: {take.reason}"
+        self.log.add(name, {**self.log.rows[name], "score": take.score, "fits": False, "why": why})
         self.kept.put(number, piece, self._asked(made_of), take)
-
-    def _name(self, number: int, piece: int) -> str:
-        return f"{number}" if piece == 0 else f"{number}.{piece}"
 
     def _asked(self, made_of: Mapping[str, Any]) -> dict[str, Any]:
         return {**made_of, "rounds": self.rounds}
+
+
+def _name(number: int, piece: int) -> str:
+    return f"{number}" if piece == 0 else f"{number}.{piece}"
