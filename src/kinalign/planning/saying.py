@@ -7,9 +7,10 @@ from kinalign.events.detect.detection import Detection
 from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
 from kinalign.judge.signs import shows, side_agrees, sign_of, way_agrees
+from kinalign.planning.segments import HOLDS
 
-MOST_SAID = 2
-"""Events of a sentence at most, of which one was seen; one that says more says what is not there."""
+BESIDE = frozenset("bend stand_up stand touch step lower".split())
+"""What a sentence may say beside what was seen, with what that holds: who puts something down bends."""
 NO_SIDE = frozenset("hop jump clap twist jumping_jack".split())
 """Actions of both sides, of which nobody says so."""
 TURNS = frozenset({"turn", "spin"})
@@ -51,9 +52,9 @@ def is_said(asked: Event, said: Event) -> bool:
 
 
 def tells(text: str, found: Detection) -> bool:
-    """Whether a sentence says what was detected, on the side and to the way that it was, and little besides."""
-    events = events_said(text)
-    return len(events) <= MOST_SAID and any(_is_told(found, event) for event in events)
+    """Whether a sentence says what was detected, on the side and to the way that it was, and nothing else."""
+    others = [event.action for event in events_said(text) if not _is_told(found, event)]
+    return len(others) < len(events_said(text)) and BESIDE.union(HOLDS.get(found.action, ())).issuperset(others)
 
 
 def _is_told(found: Detection, event: Event) -> bool:

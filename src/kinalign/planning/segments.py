@@ -43,6 +43,8 @@ LEAST_STEPS = 3
 """What lasts less is not named."""
 PAUSE_S = 1.0
 """Who stands still for less only ends one thing and begins the next."""
+STILL_M_S = 0.15
+"""A body in which no joint is faster does nothing, unless a rule sees what it does: a hand is held up."""
 MINOR_SHARE = 0.25
 """A change of side or way that lasts a smaller share of its segment is none."""
 UNNAMED = frozenset({"step", "lower", "stand"})
@@ -100,7 +102,7 @@ def segments(motion: Motion, detector: EventDetector) -> list[Detection]:
     places = [detector.config.actions.index(name) for name in names]
     logits = told.actions[0, :, places].numpy()
     names += sorted(RULES_ALONE)
-    path = likeliest_path(scores(logits, rules, names), switch=SWITCH)
+    path = likeliest_path(scores(logits, rules, names, is_still(motion)[: len(logits)]), switch=SWITCH)
     manners, repetitions = told.manners[0].sigmoid().numpy(), told.repetitions[0].numpy()
     found: list[Detection] = []
     for state, start, end in runs(path):
@@ -120,10 +122,20 @@ def segments(motion: Motion, detector: EventDetector) -> list[Detection]:
     return sorted([*found, *_pauses(rules, found, len(motion))], key=lambda one: one.start)
 
 
-def scores(logits: Array, rules: Sequence[Detection], names: Sequence[str]) -> Array:
+def is_still(motion: Motion) -> NDArray[np.bool_]:
+    """Steps (L,) in which no joint of a motion at 20 fps moves."""
+    speed = np.linalg.norm(np.diff(motion.joints, axis=0), axis=-1).max(axis=-1) * FPS
+    steps = len(speed) // FRAMES_PER_STEP
+    return speed[: steps * FRAMES_PER_STEP].reshape(steps, FRAMES_PER_STEP).max(axis=1) < STILL_M_S
+
+
+def scores(
+    logits: Array, rules: Sequence[Detection], names: Sequence[str], still: NDArray[np.bool_] | None = None
+) -> Array:
     """How much more each action is there than not, (L, S) in nats, 0 for nothing.
 
-    `logits` (L, N) are the network's, of the first N of `names`; of the others only rules tell.
+    `logits` (L, N) are the network's, of the first N of `names`; of the others only rules tell. `still` (L,) says where
+    nothing moves.
     """
     total = np.zeros((len(logits), len(names) + 1))
     total[:, : logits.shape[1]] = np.clip(logits, -MOST_SURE, MOST_SURE)
@@ -136,6 +148,8 @@ def scores(logits: Array, rules: Sequence[Detection], names: Sequence[str]) -> A
             np.maximum(row, BY_RULE * one.confidence, out=row)
     total += by_rule
     held = np.zeros_like(total)
+    if still is not None:
+        held[:, :-1] = HELD * (still[:, None] & (by_rule[:, :-1] == 0))
     for name, parts in HOLDS.items():
         if name in names:
             places = [names.index(part) for part in sorted(parts) if part in names]

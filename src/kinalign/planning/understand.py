@@ -27,7 +27,7 @@ from kinalign.motion.motion import FPS, Motion
 from kinalign.pipeline import MAX_FRAMES, TextToMotion
 from kinalign.planning.named import planner_named
 from kinalign.planning.plan import MOST_STEPS, Plan, Scene, Step, Task
-from kinalign.planning.saying import MOST_SAID, NO_SIDE, events_said, tells
+from kinalign.planning.saying import NO_SIDE, events_said, tells
 from kinalign.planning.segments import PAUSE_S, UNNAMED, segments
 from kinalign.planning.tasks import Planner, Request
 from kinalign.render.player import PlayerEvent, write_player
@@ -35,6 +35,8 @@ from kinalign.run import write_json
 
 SHORTEST_READ = 16
 """Frames that the model is shown at least; around a shorter segment it sees what goes before and after."""
+MOST_UNSEEN = 2
+"""Events of a sentence at most that alone says what happens; one that says more is a guess."""
 MOST_TOLD = 20
 """Steps, evenly spread, from which the scene is guessed."""
 UNCOUNTED = frozenset("walk run dash wave twist turn spin dance".split())
@@ -193,7 +195,7 @@ def _seen(found: Detection, caption: str) -> TimedStep:
 
 def _said(frames: tuple[int, int], caption: str) -> TimedStep | None:
     """What only the model says of a stretch; None where its sentence names no event, or too many."""
-    if not 0 < len(events_said(caption)) <= MOST_SAID:
+    if not 0 < len(events_said(caption)) <= MOST_UNSEEN:
         return None
     start_s, end_s = frames[0] / FPS, frames[1] / FPS
     return TimedStep(start_s, end_s, Step.of(_sentence(caption), end_s - start_s), None, 0.0, "model")
