@@ -22,7 +22,7 @@ import torch
 from kinalign.data.openmocap import load_openmocap
 from kinalign.data.records import Split
 from kinalign.errors import PromptError
-from kinalign.evaluation.bench import Bench, EvaluationSettings
+from kinalign.evaluation.bench import HARD_GROUP, Bench, EvaluationSettings
 from kinalign.evaluation.captions import bleu
 from kinalign.evaluation.compare import draws
 from kinalign.evaluation.encoder import TextMotionEncoder
@@ -86,7 +86,8 @@ def run(recipe: Recipe) -> Path:
     said = texts_of_motions_of_texts(bench, reader, seed=recipe.seed)
     made = motions_of_texts_of_motions(bench, model, seed=recipe.seed)
     tables = []
-    for group, places in bench.groups.items():
+    for group in ("all", HARD_GROUP):
+        places = bench.groups[group]
         tables += [
             Table(f"Text to motion to text, {group}: {len(places)} captions", of_texts(bench, said, places.tolist())),
             Table(

@@ -109,13 +109,16 @@ class Scores:
         """The median boundary error in seconds, with its interval over compositions."""
         values, sizes = np.concatenate(self.errors_s), [len(one) for one in self.errors_s]
         order = np.argsort(values)
-        owners = np.repeat(np.arange(len(sizes)), sizes)[order]
-        medians = []
-        for counts in draws(len(sizes))[0]:
+        values, owners = values[order], np.repeat(np.arange(len(sizes)), sizes)[order]
+
+        def median(counts: NDArray[np.integer]) -> float:
             weights = np.cumsum(counts[owners])
-            medians.append(values[order][int(np.searchsorted(weights, weights[-1] / 2))])
-        low, high = np.quantile(medians, [0.025, 0.975]).tolist()
-        return Number(float(np.median(values)), low, high, len(values))
+            return float(values[int(np.searchsorted(weights, weights[-1] / 2))])
+
+        medians = [median(counts) for counts in draws(len(sizes))[0]]
+        # of endless errors there is no mean: a bound is one of the medians
+        low, high = np.quantile(medians, [0.025, 0.975], method="inverted_cdf").tolist()
+        return Number(median(np.ones(len(sizes), dtype=int)), low, high, len(values))
 
 
 def run(recipe: Recipe) -> Path:
