@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from kinalign.errors import PlanError
 from kinalign.events.compose import SHORTEST, Interval
+from kinalign.events.say import label
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.verdict import Judge, Verdict
 from kinalign.lm.model import Sampling
 from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import FPS, Motion
 from kinalign.pipeline import TextToMotion
-from kinalign.planning.joiner import Joiner
+from kinalign.planning.joiner import Joined, Joiner
+from kinalign.planning.plan import Step
 from kinalign.planning.timeline import Segment
 from kinalign.render.player import PlayerEvent
 from kinalign.selection import best_of
@@ -89,11 +91,18 @@ class Shown:
                 values[name] = list(interval)
         return values
 
+    @property
+    def caption(self) -> PlayerEvent:
+        """The segment in its own words, at its time."""
+        return PlayerEvent(self.segment.step.text, self.start / FPS, self.end / FPS)
+
+    @property
     def player_events(self) -> list[PlayerEvent]:
-        """The segment as bars of a player: what it shows, and getting up where that comes before."""
-        bars = [PlayerEvent(self.segment.step.text, self.start / FPS, self.end / FPS)]
+        """The segment as bars of a player: what happens in few words, and getting up where that comes before."""
+        words = ", ".join(map(label, self.segment.step.program.events))
+        bars = [replace(self.caption, label=words)]
         if self.gets_up is not None:
-            bars.insert(0, PlayerEvent("(gets up)", self.gets_up.start / FPS, self.gets_up.end / FPS))
+            bars.insert(0, PlayerEvent("(get up)", self.gets_up.start / FPS, self.gets_up.end / FPS))
         return bars
 
 
@@ -116,7 +125,11 @@ class LongMotion:
 
     def player_events(self) -> list[PlayerEvent]:
         """The segments as the events of a player."""
-        return [event for one in self.shown for event in one.player_events()]
+        return [event for one in self.shown for event in one.player_events]
+
+    def captions(self) -> list[PlayerEvent]:
+        """The segments in their own words, at their times."""
+        return [one.caption for one in self.shown]
 
 
 def compose(
@@ -156,7 +169,7 @@ def stream(
     by their numbers from 1, how often they were made anew: each roll is another motion. Takes in the `store` are not
     made again.
     """
-    judge = judge or KinematicJudge()
+    maker = _Maker(model, num_candidates, judge or KinematicJudge(), seed, sampling, rolls or {}, store)
     joiner = Joiner()
     opened: Shown | None = None
     for number, segment in enumerate(segments, start=1):
@@ -164,42 +177,21 @@ def stream(
         ended: list[Shown] = []
         lasted_s = 0.0
         for piece, length_s in enumerate(_lengths(segment, number, model.max_length_s)):
-            made_of = {
-                **segment.step.to_json(),
-                "length_s": length_s,
-                "num_candidates": num_candidates,
-                "judge": judge.name,
-                "seed": [seed, number, piece, (rolls or {}).get(number, 0)],
-                "sampling": None if sampling is None else asdict(sampling),
-            }
-            take = store.get(number, piece, made_of) if store else None
-            if take is None or not joiner.takes(take.motion):
-                take = _take(model, joiner, segment, length_s, num_candidates, judge, made_of["seed"], sampling)
-                if store:
-                    store.put(number, piece, made_of, take)
+            take = maker.take(joiner, number, piece, segment.step, length_s)
             joined = joiner.append(take.motion)
             frames.append(joined.joints)
             lasted_s += take.motion.duration_s
             if piece == 0:
                 if opened is not None:
                     ended.append(_ended(opened, joined.transition.start))
-                opened = Shown(
-                    number,
-                    segment,
-                    joined.transition.end,
-                    joined.transition.end,
-                    joined.transition,
-                    joined.gets_up,
-                    score=take.score,
-                    reason=take.reason,
-                )
+                opened = _begun(number, segment, joined, take)
             elif opened is not None and opened.score is not None and (take.score or 0) < opened.score:
                 opened = replace(opened, score=take.score, reason=take.reason)
             # who has sat down does not sit down again
             if not is_upright(take.motion, -1):
                 break
         assert opened is not None
-        asked_s, pause_s = segment.step.seconds, segment.pause_s
+        pause_s, asked_s = segment.pause_s, segment.step.seconds
         if asked_s is not None and asked_s > model.max_length_s:
             pause_s += max(asked_s - lasted_s, 0.0)
         if pause_s > 0:
@@ -211,6 +203,21 @@ def stream(
         raise PlanError("a long motion of no segment is none; give one or more")
     rest = joiner.finish()
     yield Part(rest, (_ended(opened, joiner.num_final),), joiner.num_frames, is_last=True)
+
+
+def _begun(number: int, segment: Segment, joined: Joined, take: Take) -> Shown:
+    """The segment when it begins; its end is not known yet."""
+    start = joined.transition.end
+    return Shown(
+        number,
+        segment,
+        start,
+        start,
+        joined.transition,
+        gets_up=joined.gets_up,
+        score=take.score,
+        reason=take.reason,
+    )
 
 
 def _ended(shown: Shown, frame: int) -> Shown:
@@ -233,37 +240,57 @@ def _lengths(segment: Segment, number: int, longest_s: float) -> list[float | No
     return [seconds / pieces] * pieces
 
 
-def _take(
-    model: TextToMotion,
-    joiner: Joiner,
-    segment: Segment,
-    length_s: float | None,
-    num_candidates: int,
-    judge: Judge,
-    seed: list[int],
-    sampling: Sampling | None,
-) -> Take:
-    """The best candidate that can follow what is before."""
-    step = segment.step
-    for attempt in range(TRIES):
-        selection = best_of(
-            model,
-            step.text,
-            num_candidates,
-            judge=judge,
-            program=step.program,
-            keep=num_candidates,
-            seed=int(np.random.SeedSequence([*seed, attempt]).generate_state(1)[0]) >> 1,
-            length_s=length_s,
-            sampling=sampling,
+@dataclass(frozen=True)
+class _Maker:
+    """How the motions of segments are made, and where they are kept."""
+
+    model: TextToMotion
+    num_candidates: int
+    judge: Judge
+    seed: int
+    sampling: Sampling | None
+    rolls: Mapping[int, int]
+    store: Store | None
+
+    def take(self, joiner: Joiner, number: int, piece: int, step: Step, length_s: float | None) -> Take:
+        """The motion of a segment, or of a piece of it: the one that is kept, if it can follow what is before."""
+        seed = [self.seed, number, piece, self.rolls.get(number, 0)]
+        made_of = {
+            **step.to_json(),
+            "length_s": length_s,
+            "num_candidates": self.num_candidates,
+            "judge": self.judge.name,
+            "seed": seed,
+            "sampling": None if self.sampling is None else asdict(self.sampling),
+        }
+        kept = self.store.get(number, piece, made_of) if self.store else None
+        if kept is not None and joiner.takes(kept.motion):
+            return kept
+        take = self._drawn(joiner, step, length_s, seed)
+        if self.store:
+            self.store.put(number, piece, made_of, take)
+        return take
+
+    def _drawn(self, joiner: Joiner, step: Step, length_s: float | None, seed: list[int]) -> Take:
+        """The best candidate that can follow what is before."""
+        for attempt in range(TRIES):
+            selection = best_of(
+                self.model,
+                step.text,
+                self.num_candidates,
+                judge=self.judge,
+                program=step.program,
+                keep=self.num_candidates,
+                seed=int(np.random.SeedSequence([*seed, attempt]).generate_state(1)[0]) >> 1,
+                length_s=length_s,
+                sampling=self.sampling,
+            )
+            for one in selection.kept:
+                motion = replace(uniform(one.motion), caption=step.text)
+                if len(motion) >= SHORTEST and joiner.takes(motion):
+                    score = one.outcome.score if isinstance(one.outcome, Verdict) else None
+                    return Take(motion, score, one.outcome.reason)
+        raise PlanError(
+            f"segment {seed[1]}, {step.text!r}, begins in a posture that nothing leads to, or is too short, in all "
+            f"{TRIES * self.num_candidates} candidates; put before it how the body gets there, or word it otherwise"
         )
-        for one in selection.kept:
-            motion = replace(uniform(one.motion), caption=step.text)
-            if len(motion) >= SHORTEST and joiner.takes(motion):
-                verdict = one.outcome
-                score = verdict.score if isinstance(verdict, Verdict) else None
-                return Take(motion, score, verdict.reason)
-    raise PlanError(
-        f"segment {seed[1]}, {step.text!r}, begins in a posture that nothing leads to in all {TRIES * num_candidates} "
-        "candidates; put before it how the body gets there (sits down, lies down), or word it otherwise"
-    )

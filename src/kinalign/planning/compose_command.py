@@ -263,7 +263,7 @@ def write_long(long: LongMotion, config: Compose) -> list[Path]:
     for suffix in config.formats:
         path = config.out / f"{NAME}.{suffix}"
         if suffix in VIDEOS:
-            write_video(long.motion, path, size=config.size, events=long.player_events() if config.captions else ())
+            write_video(long.motion, path, size=config.size, events=long.captions() if config.captions else ())
         elif suffix == "html":
             write_page(long, path, title=config.scene or "")
         else:

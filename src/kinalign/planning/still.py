@@ -20,6 +20,8 @@ BREATH_M, BREATH_HZ = 0.004, 0.25
 """How far the chest rises."""
 HIP_M = 0.9
 """Height at which a joint sways as far as it says above: one that is lower sways less, one on the floor not at all."""
+STRAIGHT = 0.98
+"""A leg that reaches this share of its length is straight."""
 BEGIN_S = 0.8
 """Time in which the sway begins, and ends."""
 _CHEST = [HUMANML3D.index(name) for name in ("spine3", "neck", "head")]
@@ -28,7 +30,7 @@ _CHEST += [HUMANML3D.index(f"{side}_{name}") for side in ("left", "right") for n
 
 
 def keeping_still(pose: Array, seconds: float) -> Motion:
-    """A pose (22, 3), standing, sitting or lying, kept for `seconds`, at least 0.4; it begins and ends there, at rest."""
+    """A pose (22, 3), standing, sitting or lying, kept for `seconds`, 0.4 or more; begins and ends there, at rest."""
     num_frames = max(round(seconds * FPS), SHORTEST)
     time = np.arange(num_frames) / FPS
     grown = smooth_step(np.clip(np.minimum(time, time[-1] - time) / min(BEGIN_S, time[-1] / 2), 0, 1))
@@ -43,9 +45,9 @@ def keeping_still(pose: Array, seconds: float) -> Motion:
     joints[:, _CHEST, 1] += (grown * BREATH_M * (1 - np.cos(2 * np.pi * BREATH_HZ * time)) / 2)[:, None]
     joints = with_bone_lengths(joints, HUMANML3D)
     for foot, (hip, ankle, toe) in enumerate(((1, *HUMANML3D.left_foot), (2, *HUMANML3D.right_foot))):
-        path = np.broadcast_to(pose[[ankle, toe]], (num_frames, 2, 3))
         length = HUMANML3D.bone_lengths[[ankle, HUMANML3D.parents[ankle]]].sum()
-        place_leg(
-            joints, foot, path, np.full(num_frames, max(0.9999 * length, np.linalg.norm(pose[ankle] - pose[hip])))
-        )
+        # a straight leg leans as a whole; it would have to bend its knee far to give way a little
+        if np.linalg.norm(pose[ankle] - pose[hip]) < STRAIGHT * length:
+            path = np.broadcast_to(pose[[ankle, toe]], (num_frames, 2, 3))
+            place_leg(joints, foot, path, np.full(num_frames, length))
     return Motion(joints, fps=FPS)
