@@ -12,7 +12,7 @@ from kinalign.errors import ConfigError, PlanError
 from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
 from kinalign.pipeline import Generated
-from kinalign.planning.repertoire import abilities, ability_of, knows, measured, nearest
+from kinalign.planning.repertoire import KINDRED, abilities, ability_of, knows, measured, nearest
 from kinalign.recipes import repertoire as recipe
 
 
@@ -76,6 +76,11 @@ def test_a_text_without_an_action_is_refused_as_that(said: str) -> None:
     assert nearest(said) == ()
     with pytest.raises(PlanError, match="names nothing that a body does; say one step"):
         ability_of(said)
+
+
+def test_kindred_actions_are_actions() -> None:
+    for action in set().union(*KINDRED):
+        assert Event(action).action == action
 
 
 def test_two_steps_in_one_are_to_be_given_one_by_one() -> None:

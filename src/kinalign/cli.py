@@ -76,6 +76,9 @@ COMMANDS = {
     "loop": Command(
         "kinalign.planning.loop_command:loop", "Plan, move, look at it and go on: from a scene, or on from a motion"
     ),
+    "annotate-video": Command(
+        "kinalign.planning.video:annotate_video", "Write captions of films and motions, by a model that sees pictures"
+    ),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),

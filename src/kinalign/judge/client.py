@@ -157,15 +157,17 @@ class Estimate:
     at_most_usd: float | None
 
     def __add__(self, other: Estimate) -> Estimate:
-        """What both need; unknown where one is."""
-        known = self.input_usd is not None and self.at_most_usd is not None
-        other_known = other.input_usd is not None and other.at_most_usd is not None
+        """What both need; a cost is unknown where one of the two is."""
+
+        def both(one: float | None, another: float | None) -> float | None:
+            return None if one is None or another is None else one + another
+
         return Estimate(
             self.num_calls + other.num_calls,
             self.num_pictures + other.num_pictures,
             self.text_tokens + other.text_tokens,
-            self.input_usd + other.input_usd if known and other_known else None,
-            self.at_most_usd + other.at_most_usd if known and other_known else None,
+            both(self.input_usd, other.input_usd),
+            both(self.at_most_usd, other.at_most_usd),
         )
 
     def __str__(self) -> str:

@@ -172,14 +172,15 @@ class FilmFootage(Footage):
             kept = {frame: shown for frame, shown in kept.items() if uses[frame]}
 
     def _decode(self, frames: Sequence[int], size: int) -> Iterator[tuple[int, Picture]]:
-        """Frames by their numbers, each with its picture; where one is missing, the one after it."""
+        """Frames by their numbers, each with its picture, or that of the one right after it."""
         due = deque(frames)
         with _opened(self.path) as (container, stream):
             frame, at_s = None, -1.0
             for frame in container.decode(stream):
                 before_s, at_s = at_s, float(frame.time or 0.0) - self.origin_s
-                if frame.time is None or at_s <= before_s:
-                    raise _broken(self.path, f"after {before_s:.2f} s comes {at_s:.2f}")
+                # one after the other, and none that is looked for left out
+                if frame.time is None or not before_s < at_s < self.times_s[due[0]] + MISSING_S:
+                    raise _broken(self.path, f"after {before_s:.2f} s comes {at_s:.2f} s")
                 while due and self.times_s[due[0]] <= at_s + 1e-6:
                     yield due.popleft(), _picture(frame, size)
                 if not due:

@@ -11,13 +11,10 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, create_model
 
 from kinalign.judge.forms import Form
-from kinalign.motion.motion import FPS
-from kinalign.pipeline import MAX_FRAMES
 from kinalign.planning.plan import MOST_STEPS
 
-LONGEST_STEP_S = MAX_FRAMES / FPS
-SHORTEST_STEP_S = 0.4
-"""Two steps of the tokenizer."""
+SHORTEST_STEP_S, LONGEST_STEP_S = 0.4, 9.8
+"""What the model of motion can make: two steps of the tokenizer to 196 frames."""
 
 
 class ToldScene(Form):

@@ -40,8 +40,8 @@ KINDRED = [
         "turn spin dance twist roll sway balance cartwheel flip look",
         "kick stomp raise_leg raise_knee lower_leg swing_leg tap_foot",
         "wave raise salute clap gesture swing flap shake point hug touch other:greet other:conduct other:cheer",
-        "reach raise pick_up grab pull lift hold catch throw punch hang play_instrument open wipe wash other:hang",
-        "put_down place lower pick_up pour carry push drop other:drop",
+        "reach raise pick_up grab pull lift hold catch throw punch play_instrument open wipe wash other:hang",
+        "put_down place lower pick_up pour carry push other:drop",
     )
 ]
 """Actions that look alike: what can be offered in place of one another, the rather the fewer they are."""
@@ -111,21 +111,19 @@ def ability_of(text: str) -> Ability:
     if not (offers := nearest(text)):
         some = "; ".join(islice(abilities(), NUM_NEAREST))
         raise PlanError(f"{said} names nothing that a body does; say one step, as in: {some}")
-    if len(program := _program_of(text)) > 1 and all(knows(EventProgram(((event,),))) for event in program):
-        raise PlanError(f"{said} is {len(program)} steps in one; give them one by one")
+    if len(events := _events_of(text)) > 1 and all(knows(EventProgram(((event,),))) for event in events):
+        raise PlanError(f"{said} is {len(events)} steps in one; give them one by one")
     near = "; ".join(offer.text for offer in offers)
     raise PlanError(f"{said} is nothing that the model can do; the nearest that it can: {near}")
 
 
 def nearest(text: str, number: int = NUM_NEAREST) -> tuple[Ability, ...]:
-    """The steps that the model can do which are most like a text, nearest first.
+    """The steps that the model can do which are most like a text, nearest first; none where nothing is like it.
 
-    Of the action that is asked for one to each side and direction, of every other action one.
-
-    Near is what shares the action, or is kindred to it, then what shares side, direction and count, then words. None
-    for a text that shares nothing with any.
+    Near is what shares the action, or is kindred to it, then what shares side, direction and count, then words. Of the
+    action that is asked for there is one to each side and direction, of every other action one.
     """
-    events, words = _program_of(text), _stems(text)
+    events, words = _events_of(text), _stems(text)
 
     def nearness(row: Ability) -> tuple[float, ...]:
         likeness = max((_likeness(a, b) for a in events for b in row.program.events), default=0.0)
@@ -161,7 +159,7 @@ def _plain(program: EventProgram) -> EventProgram:
     )
 
 
-def _program_of(text: str) -> tuple[Event, ...]:
+def _events_of(text: str) -> tuple[Event, ...]:
     try:
         return parse(text).events
     except PromptError:
@@ -174,6 +172,7 @@ def _likeness(asked: Event, known: Event) -> float:
     if len(both) == 1:
         action = 1.0
     elif sizes := [len(kindred) for kindred in KINDRED if both <= kindred]:
+        # 0.8 at most, so that nothing kindred is as near as the action itself
         action = 0.4 + 1 / max(min(sizes), 2.5)
     elif any(both <= body for body in _BODIES):
         action = 0.2

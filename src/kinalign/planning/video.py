@@ -1,16 +1,10 @@
-"""`kinalign annotate-video`: captions of three levels for films and motions, by a language model that sees pictures.
+"""`kinalign annotate-video`: captions of three levels for films, and for motions, which are drawn first.
 
-As AvatarGPT has its data made (arXiv 2311.16468, section 4): a film is cut to pieces of 10 s, each piece is described
-in words by two prompts, three times each, from 8 pictures, the whole film so from 16, and a description is shortened to
-five steps of the body at most (fine), to one activity in three wordings (medium), and that of the whole to a scene
-(coarse). Beyond that, nothing is asked twice: not of the same file, of pieces that look alike, of descriptions that say
-the same.
-
-config.json, environment.json  what was asked, and where
-answers/                       every answer that was paid for
-raw/NAME.json, training/NAME.json   AvatarGPT's two layouts
-captions.csv                   of motion files, for `kinalign data build --captions`
-report.json                    written last: what became of every file
+config.json, environment.json       what was asked, and where
+answers/                            every answer that was paid for, and what was spent
+raw/NAME.json, training/NAME.json   the captions in AvatarGPT's two layouts
+captions.csv                        those of motions, for `kinalign data build --captions`
+report.json                         written last: what became of each file
 
 Killed anywhere and started again, the same command asks what has no answer yet and ends with the same files.
 """
@@ -20,48 +14,25 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
-from PIL import Image
 
 from kinalign.errors import ConfigError, DataError, FormatError, KinalignError, MotionError, PlanError
-from kinalign.judge.client import ChatClient, ChatSettings, Estimate, Message
-from kinalign.planning.asking import ACTIVITY_WORDS, SCENE_WORDS, Question, chat_settings, checked, insist, insist_all
-from kinalign.planning.footage import FILMS, MOTIONS, Footage, MotionFootage, Piece, Shown, Wanted, read_footage
-from kinalign.planning.plan import MOST_STEPS
-from kinalign.render.figure import GRID_M, Picture
+from kinalign.judge.client import ChatClient, ChatSettings, Estimate
+from kinalign.planning.asking import chat_settings
+from kinalign.planning.captioning import Annotation, Captioner
+from kinalign.planning.footage import FILMS, MOTIONS, read_footage
 from kinalign.run import RunFolder, locked, progress, sha256_of_file, write_atomically, write_json
 
-if TYPE_CHECKING:
-    from kinalign.planning.forms import ToldCaptions, ToldPiece, ToldScene
-
-WHOLE_PICTURES = 16
-"""Of a film of several pieces as a whole."""
-STEP_WORDS = 10
-DESCRIPTION_WORDS = 120
-PIECES_AT_ONCE = 8
-"""Whose pictures are kept in memory."""
-THUMB = 32
-"""Side, in cells, of the small pictures by which pieces are compared."""
-SAME_LEVELS = 8
-"""Of 255, by which no cell of pieces differs that look alike: what codecs change, less than a hand that moves."""
-SAME_WORDS = 0.8
-"""Share of words that descriptions have in common which say the same."""
-_FILLER = DESCRIPTION_WORDS * "word "
-
-_LOOKS = (
-    "Describe what the body of the person does, movement after movement in order of time: which limb of which side, "
-    "where to, how fast and how often.",
-    "Say where the person is and which activity goes on, and then its movements in order of time.",
-)
+CAPTIONS = "captions.csv"
+REPORT = "report.json"
+OF_ONE_FILE = (DataError, FormatError, MotionError, PlanError)
+"""Errors that are about a file and leave the others alone."""
 
 
 @dataclass(frozen=True)
@@ -73,23 +44,23 @@ class AnnotateVideo:
     out: Path
     """Folder for the captions; an unfinished one is gone on with."""
     model: str = ChatSettings.model
-    """A language model that sees pictures, by its name, or a JSON file with ChatSettings: model, base_url, prices,
+    """A language model that sees pictures: its name, or a JSON file with ChatSettings, such as base_url, prices and a
     budget. Answers are kept in OUT/answers unless the file names another cache."""
     piece_seconds: float = 10.0
-    """A film is cut to pieces of so many seconds; a rest of less than 2 s is left out."""
+    """Films are cut to pieces of so many seconds; a rest of less than 2 s is left out."""
     pictures: int = 8
-    """Of each piece, from its first to its last frame."""
+    """Of each piece, from its first frame to its last."""
     repeats: int = 3
     """How often each of the two prompts is asked about a piece."""
     size: int = 384
-    """Longer side of a picture in pixels."""
+    """Longer side of a picture in pixels, at most."""
     dry_run: bool = False
     """Write and ask nothing: say how much there is to do and what it costs at most."""
 
     def validate(self) -> None:
         """Raises ConfigError for settings that cannot be."""
         if not self.videos:
-            raise ConfigError("nothing to annotate; name films, motions or folders: kinalign annotate-video film.mp4")
+            raise ConfigError("nothing to annotate; name a film, a motion or a folder: kinalign annotate-video a.mp4")
         if not self.piece_seconds >= 1:
             raise ConfigError(f"piece_seconds={self.piece_seconds} must be 1 or more (--piece-seconds)")
         if self.pictures < 1 or self.repeats < 1 or not 32 <= self.size <= 2048:
@@ -107,93 +78,19 @@ class Source(NamedTuple):
     sha256: str
 
 
-@dataclass(frozen=True)
-class Captions:
-    """One description of a piece, and what it was shortened to."""
+class Plan(NamedTuple):
+    """What there is to do for files of different bytes, by their hashes: pieces, or why there are none; the cost."""
 
-    detail: str
-    steps: tuple[str, ...]
-    activity: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Described:
-    """All descriptions of a piece in which somebody is seen, and captions of those that differ."""
-
-    descriptions: tuple[str, ...] = ()
-    captions: tuple[Captions, ...] = ()
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """Captions of a film or a motion in three levels."""
-
-    name: str
-    fps: float
-    descriptions: tuple[str, ...]
-    """Of the whole."""
-    scene: str
-    pieces: tuple[tuple[Piece, tuple[Captions, ...]], ...]
-
-    def raw(self) -> dict[str, Any]:
-        """AvatarGPT's raw layout; frames and seconds count from 0, the end is not included."""
-        pieces = [
-            {
-                **_times(piece),
-                "captions": [
-                    {"detail": one.detail, "executable": list(one.steps), "simplified": list(one.activity)}
-                    for one in captions
-                ],
-            }
-            for piece, captions in self.pieces
-        ]
-        return {**self._head, "description": list(self.descriptions), "caption_list": pieces}
-
-    def training(self) -> dict[str, Any]:
-        """AvatarGPT's training layout, without pieces in which nobody is seen."""
-        actions = [
-            {
-                **_times(piece),
-                "captions": [
-                    {
-                        "detail": one.detail,
-                        "executable_steps": list(one.steps),
-                        "executable_simplified": list(one.activity),
-                    }
-                    for one in captions
-                ],
-            }
-            for piece, captions in self.pieces
-            if captions
-        ]
-        return {**self._head, "contexts": [self.scene], "actions": actions}
-
-    def rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """Rows of captions.csv: each wording of the activity once, with its times where there are several pieces."""
-        for piece, captions in self.pieces:
-            times = {"start": round(piece.start_s, 3), "end": round(piece.end_s, 3)} if len(self.pieces) > 1 else {}
-            for text in dict.fromkeys(text for one in captions for text in one.activity):
-                yield {"file": name, "caption": text, **times}
-
-    @property
-    def _head(self) -> dict[str, Any]:
-        return {"video_name": self.name, "video_fps": round(self.fps, 3)}
-
-
-def _times(piece: Piece) -> dict[str, Any]:
-    return {
-        "start_time": round(piece.start_s, 3),
-        "start_frame": piece.start_frame,
-        "end_time": round(piece.end_s, 3),
-        "end_frame": piece.end_frame,
-    }
+    num_pieces: dict[str, int]
+    failures: dict[str, str]
+    estimate: Estimate
 
 
 def annotate_video(config: AnnotateVideo) -> Path:
     """Write captions of three levels for films and motions; goes on where it was stopped.
 
-    A file that cannot be annotated is told of and left out, and the others are done; then DataError ends the command.
-    Raises ConfigError for settings that cannot be, EndpointError and BudgetError where no more answers can be had.
+    A file that cannot be annotated is told of and left out; after the others DataError ends the command then. Raises
+    ConfigError for settings that cannot be, EndpointError and BudgetError where no more answers can be had.
     """
     config.validate()
     settings = chat_settings(config.model, cache=str(config.out / "answers"))
@@ -203,18 +100,143 @@ def annotate_video(config: AnnotateVideo) -> Path:
             "temperature above 0, or --repeats 1"
         )
     client = ChatClient(replace(settings, replay=True) if config.dry_run else settings)
+    captioner = Captioner(client, config.piece_seconds, config.pictures, config.repeats, config.size)
     sources = _sources(config.videos)
-    firsts = {source.sha256: source for source in reversed(sources)}
-    told = _Told()
-    films: dict[str, int] = {}
-    estimate = client.estimate([], _form())
-    for source in firsts.values():
-        with told.of(source):
-            footage = read_footage(source.path)
-            pieces = footage.pieces(config.piece_seconds)
-            films[source.sha256] = len(pieces)
-            estimate += _estimate(footage, pieces, config, client)
+    plan = _plan(sources, captioner)
+    num_different = len(plan.num_pieces) + len(plan.failures)
+    print(f"{len(sources)} files, {num_different} of them different, {sum(plan.num_pieces.values())} pieces")
+    print(plan.estimate)
     if config.dry_run:
-        print(f"{len(sources)} files, {len(firsts)} of them different, {sum(films.values())} pieces")
-        print(f"{estimate}; answers that have to be asked for again come on top")
+        return config.out
+    with locked(config.out):
+        RunFolder.open(config.out, _settings(config, settings))
+        annotations = _annotate(config.out, sources, plan, captioner)
+        _finish(config.out, sources, plan, annotations)
+    print(f"{captioner.num_alike} pieces look like an earlier one, {captioner.num_unusable} answers cannot be used")
+    print(client.bill)
+    if plan.failures:
+        raise DataError(
+            f"{len(plan.failures)} of {num_different} different files have no captions, the others have; "
+            f"{config.out / REPORT} says why"
+        )
+    print(config.out)
     return config.out
+
+
+def _sources(videos: Sequence[Path]) -> list[Source]:
+    """The files that are named, and those of folders, each once. Raises DataError where two have one name."""
+    named: dict[Path, tuple[Path, str]] = {}
+    for video in videos:
+        if video.is_dir():
+            found = sorted(path for path in video.rglob("*") if path.suffix.lower() in FILMS + MOTIONS)
+            if not found:
+                raise DataError(f"{video} holds no film and no motion; they end in {', '.join(FILMS + MOTIONS)}")
+            for path in found:
+                named.setdefault(path.resolve(), (path, path.relative_to(video).as_posix()))
+        elif video.is_file():
+            named.setdefault(video.resolve(), (video, video.name))
+        else:
+            raise DataError(f"{video} is not there; name a film, a motion or a folder of them")
+    twice = [name for name, count in Counter(name for _, name in named.values()).items() if count > 1]
+    if twice:
+        raise DataError(f"two files are called {twice[0]}; name the folder above both instead of the two")
+    return [Source(path, name, sha256_of_file(path)) for path, name in named.values()]
+
+
+def _plan(sources: Sequence[Source], captioner: Captioner) -> Plan:
+    """How much there is to do; reads every file, decodes no film and asks nothing."""
+    num_pieces: dict[str, int] = {}
+    failures: dict[str, str] = {}
+    estimate = Estimate(0, 0, 0, 0.0, 0.0)
+    for source in _different(sources).values():
+        try:
+            footage = read_footage(source.path)
+        except OF_ONE_FILE as error:
+            failures[source.sha256] = _told(error)
+        else:
+            num_pieces[source.sha256] = len(footage.pieces(captioner.piece_s))
+            estimate += captioner.estimate(footage)
+    return Plan(num_pieces, failures, estimate)
+
+
+def _annotate(out: Path, sources: Sequence[Source], plan: Plan, captioner: Captioner) -> dict[str, Annotation]:
+    """Captions of files by their hashes, each written when it is done; notes in the plan which cannot be had."""
+    at_most_usd = plan.estimate.at_most_usd
+    cost = "cost unknown" if at_most_usd is None else f"at most ${at_most_usd:.4f}"
+    annotations: dict[str, Annotation] = {}
+    failures: dict[str, KinalignError] = {}
+    with progress(f"annotate-video, {cost}", total=sum(plan.num_pieces.values())) as advance:
+        for source in _different(sources).values():
+            if source.sha256 in plan.failures:
+                continue
+            try:
+                annotation = captioner.annotate(read_footage(source.path), advance=advance)
+            except OF_ONE_FILE as error:
+                failures[source.sha256] = error
+                continue
+            annotations[source.sha256] = annotation
+            write_json(out / "raw" / f"{source.name}.json", annotation.raw(source.name))
+            write_json(out / "training" / f"{source.name}.json", annotation.training(source.name))
+    plan.failures.update({sha256: _told(error) for sha256, error in failures.items()})
+    return annotations
+
+
+def _finish(out: Path, sources: Sequence[Source], plan: Plan, annotations: dict[str, Annotation]) -> None:
+    """Write the captions of motions, and what became of each file."""
+    firsts = _different(sources)
+    lines: list[dict[str, Any]] = []
+    report = []
+    for source in sources:
+        row: dict[str, Any] = {"file": source.name, "sha256": source.sha256}
+        if (first := firsts[source.sha256]) is not source:
+            report.append({**row, "same_as": first.name})
+            continue
+        if source.sha256 in plan.failures:
+            report.append({**row, "error": plan.failures[source.sha256]})
+            continue
+        annotation = annotations[source.sha256]
+        report.append({**row, "seconds": round(annotation.pieces[-1][0].end_s, 3), "pieces": len(annotation.pieces)})
+        if source.path.suffix.lower() in MOTIONS:
+            lines += _lines(source.name, annotation)
+    if lines:
+        text = io.StringIO()
+        table = csv.DictWriter(text, ("file", "caption", "start", "end"), lineterminator="\n")
+        table.writeheader()
+        table.writerows(lines)
+        write_atomically(out / CAPTIONS, lambda path: path.write_text(text.getvalue(), encoding="utf-8", newline=""))
+    write_json(out / REPORT, {"files": report})
+
+
+def _lines(name: str, annotation: Annotation) -> Iterator[dict[str, Any]]:
+    """Every wording of an activity, with its seconds where they are not all of the file."""
+    for piece, captions in annotation.pieces:
+        times = {"start": round(piece.start_s, 3), "end": round(piece.end_s, 3)}
+        for text in dict.fromkeys(text for one in captions for text in one.activity):
+            yield {"file": name, "caption": text, **(times if len(annotation.pieces) > 1 else {})}
+
+
+def _settings(config: AnnotateVideo, settings: ChatSettings) -> dict[str, Any]:
+    """What decides the captions: films may be added to a folder later."""
+    return {
+        "model": settings.model,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "piece_seconds": config.piece_seconds,
+        "pictures": config.pictures,
+        "repeats": config.repeats,
+        "size": config.size,
+    }
+
+
+def _different(sources: Sequence[Source]) -> dict[str, Source]:
+    """Of files with the same bytes the first, by their hash."""
+    firsts: dict[str, Source] = {}
+    for source in sources:
+        firsts.setdefault(source.sha256, source)
+    return firsts
+
+
+def _told(error: KinalignError) -> str:
+    """The error's message, which is also printed: the command goes on."""
+    print(f"kinalign: warning: {error}; it is left out", file=sys.stderr)
+    return str(error)
