@@ -26,6 +26,7 @@ import torch
 import tyro
 
 from kinalign.data.openmocap import load_openmocap
+from kinalign.motion.grounding import grounded
 from kinalign.motion.joining import lay_onto, uniform
 from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.physics import foot_skating, foot_skating_ratio, jitter, peak_jerk
@@ -105,7 +106,8 @@ def main(config: Bench) -> int:
 def print_joins(model: TextToMotion, number: int) -> bool:
     order = np.random.default_rng(0).permutation(np.arange(number + 1) % len(TEXTS))
     texts = [TEXTS[index] for index in order]
-    motions = [uniform(best_of(model, text, 4, seed=place).best.motion) for place, text in enumerate(texts)]
+    chosen = [best_of(model, text, 4, seed=place).best.motion for place, text in enumerate(texts)]
+    motions = [grounded(uniform(motion)) for motion in chosen]
     pairs = list(pairwise(motions))
     ways: dict[str, Callable[[int, Motion, Motion], Window]] = {
         "plain concatenation": lambda _, first, second: concatenated(first, second),

@@ -115,7 +115,7 @@ def test_what_no_transition_leads_to_is_refused() -> None:
     joiner.append(walking(60))
     assert joiner.takes(kicking(1)) and not joiner.takes(lying)
     before = joiner.num_final
-    with pytest.raises(MotionError, match="begins with its hips at .* cannot follow one that ends with them at"):
+    with pytest.raises(MotionError, match=r"begins with its hips at .* cannot follow one that ends with them at"):
         joiner.append(lying)
     assert joiner.num_final == before and joiner.takes(kicking(1))
 

@@ -95,7 +95,7 @@ def test_a_start_needs_to_know_when_what_is_before_ends(tmp_path: Path) -> None:
 def test_a_file_that_is_no_timeline_is_refused(tmp_path: Path, text: str, name: str, message: str) -> None:
     with pytest.raises(PlanError, match=message):
         read_timeline(written(tmp_path, text, name))
-    with pytest.raises(PlanError, match="absent.json"):
+    with pytest.raises(PlanError, match=r"absent\.json"):
         read_timeline(tmp_path / "absent.json")
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kinalign.errors import MotionError
 from kinalign.events.compose import SHORTEST, Clip, Footwork, Interval, join
+from kinalign.motion.grounding import grounded
 from kinalign.motion.joining import UPRIGHT_M, uniform
 from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.skeleton import HUMANML3D
@@ -95,15 +96,15 @@ class Joiner:
         """Whether the motion can follow: it begins about as high as the body is, or as it is when it has got up."""
         if self._held is None:
             return True
-        clip = Clip.of(uniform(motion))
+        clip = _clip_of(motion)
         return self._follows(clip) or (self._way_up is not None and _is_near(self._way_up.joints[-1], clip.joints[0]))
 
     def append(self, motion: Motion) -> Joined:
-        """Put a motion behind; it is made uniform (20 fps, HumanML3D's bones).
+        """Put a motion behind; it is made uniform (20 fps, HumanML3D's bones) and set on the floor.
 
         Raises MotionError for another skeleton, for fewer than 8 frames and for a motion that `takes` refuses.
         """
-        clip = Clip.of(uniform(motion))
+        clip = _clip_of(motion)
         if self._held is None or self._follows(clip):
             return self._put(clip)
         if self._way_up is None or not _is_near(self._way_up.joints[-1], clip.joints[0]):
@@ -181,6 +182,10 @@ class Joiner:
         speed = float(np.linalg.norm(np.diff(last, axis=0), axis=-1).max()) * FPS
         stands_on_both = bool((held.end[_TOES, 1] < _ON_FLOOR_M).all())
         return not _is_upright(held.end) or (speed <= CALM_M_S and stands_on_both)
+
+
+def _clip_of(motion: Motion) -> Clip:
+    return Clip.of(grounded(uniform(motion)))
 
 
 def _settled(joints: Array) -> int:
