@@ -27,10 +27,9 @@ from kinalign.planning.network import (
     MeaningReader,
     PlannerConfig,
     PlannerNetwork,
-    Text,
     Told,
 )
-from kinalign.planning.plan import MOST_STEPS, Scene, Step, Task
+from kinalign.planning.plan import MOST_STEPS, Scene, Task
 from kinalign.planning.repertoire import abilities, nearest
 from kinalign.planning.tasks import KINDS, Answer, Request
 from kinalign.run import (
@@ -154,12 +153,14 @@ class EmbeddedPlanner:
     def _check(self, request: Request) -> None:
         """Raises PlanError for what is to be refused."""
         texts = _texts(request)
-        for text, read in zip(texts, self.reader.read([_bare(text) for text in texts])):
+        for text, read in zip(texts, self.reader.read([bare(text) for text in texts])):
             if not re.search(r"[A-Za-z]{2}", text) or self.not_english.refuses(read.meaning):
-                raise PlanError(f"{text[:80]!r} does not read as English; say in English where somebody is or what they do")
+                raise PlanError(
+                    f"{text[:80]!r} does not read as English; say in English where somebody is or what they do"
+                )
         if request.kind == "t2s":
             (text,) = texts
-            (read,) = self.reader.read([_bare(text)])
+            (read,) = self.reader.read([bare(text)])
             if self.cannot.refuses(read.meaning):
                 offers = "; ".join(offer.text for offer in nearest(text)) or "; ".join(list(abilities())[:3])
                 raise PlanError(f"the model cannot do {text[:80]!r}; the nearest actions that it can: {offers}")
@@ -242,12 +243,12 @@ def told(request: Request, reader: MeaningReader, first_word: int) -> Told:
     scene = [request.scene.text] if request.scene else []
     texts = [(ROLES.index("scene"), text) for text in scene]
     texts += [(ROLES.index("tasks"), task.text) for task in request.tasks[-MOST_TASKS:]]
-    for (role, _), read in zip(texts, reader.read([_bare(text) for _, text in texts])):
+    for (role, _), read in zip(texts, reader.read([bare(text) for _, text in texts])):
         is_word = ~torch.isin(read.token_ids, torch.tensor(uncopied))
         vectors.append(read.vectors)
         roles.append(torch.full((len(read.token_ids),), role))
         words.append(torch.where(is_word, read.token_ids + first_word, NOTHING))
-    for read in reader.read([_bare(step.text) for step in request.steps[-MOST_READ_STEPS:]]):
+    for read in reader.read([bare(step.text) for step in request.steps[-MOST_READ_STEPS:]]):
         vectors.append(read.vectors.mean(0, keepdim=True))
         roles.append(torch.tensor([ROLES.index("steps")]))
         words.append(torch.tensor([NOTHING]))
@@ -304,10 +305,10 @@ def _texts(request: Request) -> list[str]:
     return [*([request.scene.text] if request.scene else []), *(task.text for task in request.tasks)]
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """Without what a user may leave out."""
     return " ".join(text.split()).rstrip(" .!")
 
 
 def _plain(text: str) -> str:
-    return _bare(text).lower()
+    return bare(text).lower()

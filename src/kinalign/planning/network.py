@@ -91,7 +91,7 @@ class MeaningReader(nn.Module):
     @torch.no_grad()
     def read(self, texts: Sequence[str]) -> list[Text]:
         """Each text token by token, cut off where the reader knows no more places; what was read is remembered."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._read]
+        new = sorted({text for text in texts if text not in self._read}, key=lambda text: (len(text), text))
         for start in range(0, len(new), 64):
             some = new[start : start + 64]
             encoded = self.tokenizer(
@@ -225,7 +225,9 @@ class PlannerNetwork(nn.Module):
         total = hidden.new_zeros(())
         if gives_steps.any():
             logits, right = self.step_logits(hidden[gives_steps]), labels[gives_steps]
-            total = total + F.cross_entropy(logits.flatten(0, 1), right.flatten(), ignore_index=NOTHING, reduction="sum")
+            total = total + F.cross_entropy(
+                logits.flatten(0, 1), right.flatten(), ignore_index=NOTHING, reduction="sum"
+            )
         if not gives_steps.all():
             texts = ~gives_steps
             total = total - self._label_logps(hidden[texts], states[texts], words[texts], labels[texts]).sum()
