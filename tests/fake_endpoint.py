@@ -30,6 +30,8 @@ class FakeEndpoint:
     """Serves while the with statement lasts. `fault(n)` names what goes wrong with the n-th request, or nothing."""
 
     fault: Callable[[int], str] = lambda n: ""
+    answer: Callable[[dict[str, Any]], Any] | None = None
+    """What fills in the form of a request, in place of `see`."""
     model: str = "seer-2026-11-01"
     delay_s: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -140,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(body, raw, fault)
 
     def _answer(self, body: dict[str, Any], raw: bytes, fault: str) -> None:
-        answer = see(body)
+        answer = (self.fake.answer or see)(body)
         content: str | None = json.dumps(answer)
         refusal = None
         if fault == "malformed":

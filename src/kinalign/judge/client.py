@@ -625,7 +625,8 @@ def _read(record: dict[str, Any], form: type[T], *, served: str) -> tuple[T | No
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        return None, f"does not fill in the form: {where + ': ' if where else ''}{first['msg']}"
+        told = f"{_excerpt(first['msg'])}, not {_excerpt(repr(first['input']))}"
+        return None, f"does not fill in the form: {where + ': ' if where else ''}{told}"
 
 
 def _contents(messages: Iterable[Message]) -> tuple[list[str], int]:
