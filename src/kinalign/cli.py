@@ -67,6 +67,7 @@ COMMANDS = {
         "kinalign.alignment.ppo:align_ppo", "Teach a model what a judge or a reward model likes, by PPO"
     ),
     "align grpo": Command("kinalign.alignment.grpo:align_grpo", "Teach a model what a judge likes, by GRPO or RLOO"),
+    "plan": Command("kinalign.planning.plan_command:plan_command", "Plan tasks and steps in a scene, or read them back"),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),

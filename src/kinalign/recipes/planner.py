@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,39 +138,48 @@ def as_stored(tensor: Tensor) -> Tensor:
 
 def persons(corpus: Sequence[WrittenScene]) -> list[str]:
     """Who the scenes are told of, and a few whom anybody names."""
-    own = [person for scene in corpus for wording in range(3) if (person := person_of(scene, wording))]
+    own = (begins["name"] for scene in corpus for text in scene.wordings if (begins := begin_of(text, names_of(scene))))
     return [*dict.fromkeys(own), *PERSONS]
 
 
-def person_of(scene: WrittenScene, wording: int) -> str:
-    """Whom all tasks of a wording are told of: "goalkeeper" where each begins with "The goalkeeper"; else nothing."""
-    rows = [task.wordings[wording].split() for task in scene.tasks]
-    same = [words[0] for words in zip(*rows) if len(set(words)) == 1]
-    first = next((n for n, words in enumerate(zip(*rows)) if len(set(words)) > 1), len(same))
-    person = " ".join(rows[0][1:first])
-    return person if rows[0][0] == "The" else ""
+def names_of(scene: WrittenScene) -> list[str]:
+    """Whom a scene is told of, longest names first: "bargain hunter" where tasks begin with "The bargain hunter"."""
+    found: Counter[str] = Counter()
+    for wording in zip(*(task.wordings for task in scene.tasks)):
+        rows = [text.split() for text in wording]
+        same = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, zip(*rows))]
+        if len(same) > 1 and same[0] == "The":
+            found[" ".join(same[1:])] += len(rows)
+        found.update(row[1] for row in rows if row[0] == "The" and row[1] not in same)
+    return sorted((name for name, times in found.items() if times > 1), key=len, reverse=True)
 
 
 def casts_of(scene: WrittenScene, others: Sequence[str], rng: np.random.Generator) -> Iterator[Cast]:
     """Each wording of a scene as it stands, and told of other persons where it is clear of whom it is told."""
-    steps = tuple(task.ways for task in scene.tasks)
-    own = [person_of(scene, wording) for wording in range(3)]
-    for wording in range(3):
-        said = scene.wordings[wording]
-        begins = re.match(rf"(?:A|An|The|Some|One)\s+(?:[\w'-]+\s+){{0,4}}?{re.escape(own[wording])}\b", said)
-        chosen = [own[wording]]
-        if own[wording] and begins:
-            chosen += [str(name) for name in rng.choice(others, NUM_CASTS - 1, replace=False)]
-        for person in chosen:
-            told_of = said if person == own[wording] else f"{article(person)} {person}{said[begins.end() :]}"
+    names = names_of(scene)
+    subject = re.compile(rf"(?:The (?:{'|'.join(map(re.escape, names))})|He|She)\b") if names else None
+    ways = tuple(task.ways for task in scene.tasks)
+    for text in scene.wordings:
+        begins = begin_of(text, names)
+        if begins is None or subject is None:
+            yield Cast("", text, tuple(task.wordings for task in scene.tasks), ways)
+            continue
+        own = begins["name"]
+        for person in (own, *map(str, rng.choice(others, NUM_CASTS - 1, replace=False))):
+            told_of = text if person == own else f"{article(person)} {person}{text[begins.end() :]}"
             tasks = tuple(
-                tuple(
-                    text.replace(f"The {former}", f"The {person}", 1) if former and person else text
-                    for former, text in zip(own, task.wordings)
-                )
-                for task in scene.tasks
+                tuple(subject.sub(f"The {person}", said, count=1) for said in task.wordings) for task in scene.tasks
             )
-            yield Cast(person, told_of, tasks, steps)
+            yield Cast(person, told_of, tasks, ways)
+
+
+def begin_of(text: str, names: Sequence[str]) -> re.Match[str] | None:
+    """The beginning of a scene that is told of one of these: "A young goalkeeper"; the longest one."""
+    found = (
+        re.match(rf"(?:A|An|The|Some|One)\s+(?:[\w'-]+\s+){{0,3}}?(?P<name>{re.escape(name)})\b", text)
+        for name in names
+    )
+    return max(filter(None, found), key=lambda begins: begins.end(), default=None)
 
 
 def article(person: str) -> str:
@@ -228,9 +239,9 @@ def of_a_person(text: str, cast: Cast) -> str:
     """A text told of a person, of whom nothing else is known: so steps are told."""
     if not cast.person:
         return text
-    return re.sub(rf"^(?:A|An)\s+(?:[\w'-]+\s+){{0,4}}?{re.escape(cast.person)}\b", "A person", text).replace(
-        f"The {cast.person}", "The person", 1
-    )
+    if begins := begin_of(text, [cast.person]):
+        return f"{'A' if text == cast.scene else 'The'} person{text[begins.end() :]}"
+    return text
 
 
 class School:
@@ -295,12 +306,11 @@ def possible(
     who = [*(f"The {person}" for person in persons(corpus)), "She", "He", "A man", "A woman", "Somebody", ""]
     taken, scene_of = [], []
     for n, scene in enumerate(corpus):
-        for task in scene.tasks:
-            for wording, text in enumerate(task.wordings):
-                person = person_of(scene, wording)
-                subject = str(rng.choice(who))
-                taken.append(text.replace(f"The {person}", subject, 1).strip() if rng.random() < 0.5 else text)
-                scene_of.append(n)
+        own = "|".join(map(re.escape, names_of(scene)))
+        for text in (text for task in scene.tasks for text in task.wordings):
+            told_of = re.sub(rf"^(?:The (?:{own})|He|She)\b", str(rng.choice(who)), text) if own else text
+            taken.append(told_of.strip() if rng.random() < 0.5 else text)
+            scene_of.append(n)
     refused = [f"{rng.choice(who)} {doing}".strip() for doing in refusals("cannot", split) for _ in range(3)]
     return taken, refused, scene_of
 
