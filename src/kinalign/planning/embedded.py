@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kinalign.errors import CheckpointError, PlanError
-from kinalign.events.program import LOCOMOTION, EventProgram
+from kinalign.events.program import EventProgram
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.reader import Reader
 from kinalign.pipeline import shipped_model
@@ -30,7 +30,7 @@ from kinalign.planning.network import (
     Told,
 )
 from kinalign.planning.plan import MOST_STEPS, Scene, Task
-from kinalign.planning.repertoire import abilities, nearest
+from kinalign.planning.repertoire import NUM_NEAREST, abilities, nearest
 from kinalign.planning.tasks import KINDS, Answer, Request
 from kinalign.run import (
     SCALE,
@@ -51,9 +51,9 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 TRIES = 8
 """Answers that are drawn for a request; the first one that is a plan is given."""
-MOST_TASKS = 6
+MOST_TASKS = 4
 """Of what was done before, the latest tasks that are read."""
-MOST_READ_STEPS = 16
+MOST_READ_STEPS = 12
 """Of what was done before, the latest steps that are read."""
 MOST_WORDS = 28
 """Tokens of an answer in words."""
@@ -62,7 +62,8 @@ FEWEST_WORDS = 4
 TEXT_SAMPLING = Sampling(temperature=0.8, top_p=0.9)
 STEP_SAMPLING = Sampling(temperature=1.0, top_p=0.9)
 
-_DOWN = ("sit", "lie_down")
+DOWN = ("sit", "lie_down")
+GOING = ("walk", "march", "run", "dash", "sneak")
 _UNCOPIED = ("[CLS]", "[SEP]", "[UNK]", "[PAD]")
 
 
@@ -124,10 +125,10 @@ class EmbeddedPlanner:
         self._check(request)
         gives = KINDS[request.kind].gives
         generator = torch.Generator().manual_seed(seed)
-        is_down = bool(request.steps) and request.steps[-1].program.events[-1].action in _DOWN
+        is_down = bool(request.steps) and request.steps[-1].program.events[-1].action in DOWN
         rows = self.network.answers(
             self.told(request),
-            TRIES,
+            1 if gives == "steps" else TRIES,
             generator=generator,
             sampling=STEP_SAMPLING if gives == "steps" else TEXT_SAMPLING,
             may_follow=self._after_down if is_down else self._after_standing,
@@ -137,33 +138,42 @@ class EmbeddedPlanner:
         if gives == "steps":
             return tuple(abilities()[self.steps[token - 1]].step for token in rows[0] if token != END)
         said = [self._text(row, request) for row in rows if row[-1] == END]
-        done = {_plain(text) for text in _texts(request)}
-        for text in said:
-            if text and _plain(text) not in done:
-                return Scene(text) if gives == "scene" else Task(text)
+        done = {bare(text).lower() for text in _texts(request)}
+        for text in filter(None, said):
+            if bare(text).lower() in done:
+                continue
+            if gives == "scene":
+                return Scene(text)
+            if not self.cannot_do(text):
+                return Task(text)
         raise PlanError(
-            f"{TRIES} answers to {request.kind} of seed {seed} say nothing new ({said[0] if said else 'no end'!r}); "
-            "take another seed"
+            f"{TRIES} answers to {request.kind} of seed {seed} say nothing new that can be done, as in "
+            f"{next(iter(said), '')!r}; take another seed"
         )
 
     def told(self, request: Request) -> Told:
         """A request as the network is told it: scene and latest tasks word by word, the latest steps each as one."""
         return told(request, self.reader, self.network.first_word)
 
+    def reads(self, text: str) -> bool:
+        """Whether a text is English, as far as the planner can tell."""
+        (read,) = self.reader.read([bare(text)])
+        return re.search(r"[A-Za-z]{2}", text) is not None and not self.not_english.refuses(read.meaning)
+
+    def cannot_do(self, task: str) -> bool:
+        """Whether a task is of those that no steps of the repertoire show, as far as the planner can tell."""
+        (read,) = self.reader.read([bare(task)])
+        return self.cannot.refuses(read.doing)
+
     def _check(self, request: Request) -> None:
         """Raises PlanError for what is to be refused."""
-        texts = _texts(request)
-        for text, read in zip(texts, self.reader.read([bare(text) for text in texts])):
-            if not re.search(r"[A-Za-z]{2}", text) or self.not_english.refuses(read.meaning):
-                raise PlanError(
-                    f"{text[:80]!r} does not read as English; say in English where somebody is or what they do"
-                )
-        if request.kind == "t2s":
-            (text,) = texts
-            (read,) = self.reader.read([bare(text)])
-            if self.cannot.refuses(read.meaning):
-                offers = "; ".join(offer.text for offer in nearest(text)) or "; ".join(list(abilities())[:3])
-                raise PlanError(f"the model cannot do {text[:80]!r}; the nearest actions that it can: {offers}")
+        for text in _texts(request):
+            if not self.reads(text):
+                raise PlanError(f"{text[:80]!r} does not read as English; say in English who does what, or where")
+        if request.kind == "t2s" and self.cannot_do(task := request.tasks[0].text):
+            offers = nearest(task) or tuple(abilities().values())[:NUM_NEAREST]
+            near = "; ".join(offer.text for offer in offers)
+            raise PlanError(f"the model cannot do {task[:80]!r}; the nearest actions that it can: {near}")
 
     def _text(self, row: Sequence[int], request: Request) -> str:
         """Tokens of an answer as a sentence; nothing where it is none."""
@@ -258,17 +268,18 @@ def told(request: Request, reader: MeaningReader, first_word: int) -> Told:
 def may_follow(programs: Sequence[EventProgram]) -> tuple[Tensor, Tensor]:
     """Which token (1 + N, 1 + N) may come after which, with END for the beginning: standing up before, or down.
 
-    Nothing is done twice in a row. Who sits or lies comes to the end of the task, and begins the next one by walking.
+    Nothing is done twice in a row. Who sits or lies down does that last, and begins what comes next by walking off.
     """
     number = 1 + len(programs)
     table = torch.ones(number, number, dtype=torch.bool)
     table[torch.arange(1, number), torch.arange(1, number)] = False
     for place, program in enumerate(programs, start=1):
-        if program.events[-1].action in _DOWN:
+        if program.events[-1].action in DOWN:
             table[place, 1:] = False
+            table[END, place] = False
     table[END, END] = False
     after_down = table.clone()
-    after_down[END, 1:] = torch.tensor([program.events[0].action in LOCOMOTION for program in programs])
+    after_down[END, 1:] = torch.tensor([program.events[0].action in GOING for program in programs])
     return table, after_down
 
 
@@ -308,7 +319,3 @@ def _texts(request: Request) -> list[str]:
 def bare(text: str) -> str:
     """Without what a user may leave out."""
     return " ".join(text.split()).rstrip(" .!")
-
-
-def _plain(text: str) -> str:
-    return bare(text).lower()

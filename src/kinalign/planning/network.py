@@ -64,6 +64,12 @@ class Text(NamedTuple):
         """Unit vector (W,) of the whole text."""
         return F.normalize(self.vectors.mean(0), dim=0)
 
+    @property
+    def doing(self) -> Tensor:
+        """Unit vector (W,) of what comes after the first two words, which say of whom a task is told."""
+        inner = self.vectors[1:-1]
+        return F.normalize((inner[2:] if len(inner) > 4 else inner).mean(0), dim=0)
+
 
 class MeaningReader(nn.Module):
     """What texts are about: a reader with its upper layers replaced by the planner's own. It never learns."""
@@ -135,6 +141,7 @@ class PlannerNetwork(nn.Module):
         self.register_buffer("spoken", spoken, persistent=False)
         t5 = T5Config(
             vocab_size=1,
+            eos_token_id=None,
             d_model=config.width,
             d_kv=config.width // config.heads,
             d_ff=config.feed_forward_width,
@@ -209,7 +216,7 @@ class PlannerNetwork(nn.Module):
         """Log-probabilities (B, L, G) of all tokens where an answer is a text: said, or copied."""
         said, pointed, copies = self._text(hidden, states, words)
         whole = torch.zeros(*hidden.shape[:2], self.num_tokens, device=hidden.device)
-        whole[..., END] = said[..., 0] * (1 - copies)
+        whole[..., END] = said[..., 0] * (1 - copies[..., 0])
         whole[..., self.first_word + self.spoken] = said[..., 1:] * (1 - copies)
         places = words.clamp(min=0)[:, None].expand_as(pointed)
         return whole.scatter_add(-1, places, pointed * copies).clamp(min=1e-9).log()
@@ -273,7 +280,7 @@ class PlannerNetwork(nn.Module):
         """Answers to one request, drawn independently, each of `fewest` to `most` tokens and END.
 
         `may_follow` (1 + num_steps, 1 + num_steps) says for steps which token may stand after which; row END is the
-        beginning. An answer in words that does not come to its end is given without END.
+        beginning. An answer in words that has not come to its end by then is given without END.
         """
         states, is_place, words = (part.expand(number, *part.shape[1:]) for part in self.encode([told]))
         tokens = torch.zeros(number, 0, dtype=torch.long)
@@ -283,18 +290,13 @@ class PlannerNetwork(nn.Module):
         for place in range(most + 1):
             hidden = self.decode([told] * number, states, is_place, tokens)[:, -1:]
             if gives_steps:
-                logps = self.step_logits(hidden)[:, 0]
                 last = tokens[:, -1] if place else torch.full((number,), END)
-                logps = logps.masked_fill(~may_follow[last], -torch.inf)
+                is_known = may_follow[last] if place < most else torch.arange(1 + self.num_steps) == END
+                logps = self.step_logits(hidden)[:, 0].masked_fill(~is_known, -torch.inf)
             else:
                 logps = self.word_logps(hidden, states, words)[:, 0]
-            must_end = place == most and gives_steps
             if place < fewest:
                 logps[:, END] = -torch.inf
-            # where nothing else may follow, what is short ends all the same
-            nothing = torch.isinf(logps).all(-1) | torch.tensor(must_end)
-            logps[nothing] = -torch.inf
-            logps[nothing, END] = 0.0
             chosen = sample(logps, sampling, chances[place])
             tokens = torch.cat((tokens, chosen.masked_fill(~is_open, END)[:, None]), dim=1)
             is_open &= chosen != END

@@ -91,7 +91,9 @@ def _next(planner: Planner, scene: Scene, past: tuple[Task, ...], *, seed: int, 
         if is_last or whole.steps[-1].program.events[-1].action not in DOWN:
             return whole
         refused = f"{task.text!r} ends on the ground, and more is to come"
-    raise PlanError(f"no task number {len(past) + 1} of {scene.text!r} was found ({refused}); take another seed (--seed)")
+    raise PlanError(
+        f"no task number {len(past) + 1} of {scene.text!r} was found ({refused}); take another seed (--seed)"
+    )
 
 
 def steps_of(planner: Planner, task: Task, *, seed: int = 0) -> Task:
