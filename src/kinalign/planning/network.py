@@ -154,7 +154,7 @@ class PlannerNetwork(nn.Module):
         whole = T5ForConditionalGeneration(t5)
         self.encoder, self.decoder = whole.encoder, whole.decoder
         for stack in (self.encoder, self.decoder):
-            stack.embed_tokens = nn.Identity()  # both are given vectors
+            stack.embed_tokens = nn.Identity()  # type: ignore[assignment]  # both are given vectors
         reader_width, width = words.shape[1], config.width
         self.narrow = nn.Linear(reader_width, width)
         self.embed_word = nn.Linear(reader_width, width, bias=False)
