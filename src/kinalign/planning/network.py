@@ -37,10 +37,10 @@ NOTHING = -100
 class PlannerConfig:
     """Sizes of the planner's networks."""
 
-    width: int = 256
-    feed_forward_width: int = 1024
+    width: int = 192
+    feed_forward_width: int = 768
     encoder_layers: int = 1
-    decoder_layers: int = 3
+    decoder_layers: int = 2
     heads: int = 4
     dropout: float = 0.1
     shared_layers: int = 2
@@ -88,6 +88,7 @@ class MeaningReader(nn.Module):
         self.own = nn.ModuleList(self.bert.encoder.layer[shared_layers:])
         """The layers that are the planner's."""
         self._read: dict[str, Text] = {}
+        self.eval()
 
     @property
     def words(self) -> Tensor:
@@ -223,23 +224,22 @@ class PlannerNetwork(nn.Module):
 
     def loss(self, told: Sequence[Told], answers: Sequence[Sequence[int]]) -> tuple[Tensor, int]:
         """Mean cross-entropy () of answers, tokens with END, and over how many tokens."""
-        states, is_place, words = self.encode(told)
-        labels = nn.utils.rnn.pad_sequence(
-            [torch.tensor(answer) for answer in answers], batch_first=True, padding_value=NOTHING
-        ).to(states.device)
-        hidden = self.decode(told, states, is_place, labels[:, :-1].clamp(min=0))
-        gives_steps = torch.tensor([KINDS[one.kind].gives == "steps" for one in told], device=states.device)
-        total = hidden.new_zeros(())
-        if gives_steps.any():
-            logits, right = self.step_logits(hidden[gives_steps]), labels[gives_steps]
-            total = total + F.cross_entropy(
-                logits.flatten(0, 1), right.flatten(), ignore_index=NOTHING, reduction="sum"
-            )
-        if not gives_steps.all():
-            texts = ~gives_steps
-            total = total - self._label_logps(hidden[texts], states[texts], words[texts], labels[texts]).sum()
-        count = int((labels != NOTHING).sum())
-        return total / count, count
+        total = self.narrow.weight.new_zeros(())
+        for gives_steps in (True, False):
+            rows = [row for row, one in enumerate(told) if (KINDS[one.kind].gives == "steps") == gives_steps]
+            if not rows:
+                continue
+            asked, said = [told[row] for row in rows], [torch.tensor(answers[row]) for row in rows]
+            labels = nn.utils.rnn.pad_sequence(said, batch_first=True, padding_value=NOTHING).to(total.device)
+            states, is_place, words = self.encode(asked)
+            hidden = self.decode(asked, states, is_place, labels[:, :-1].clamp(min=0))
+            if gives_steps:
+                logits = self.step_logits(hidden)
+                total = total + F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+            else:
+                total = total - self._label_logps(hidden, states, words, labels).sum()
+        number = sum(map(len, answers))
+        return total / number, number
 
     def _label_logps(self, hidden: Tensor, states: Tensor, words: Tensor, labels: Tensor) -> Tensor:
         """Log-probabilities (B, L) of labels, of all that are tokens, 0 elsewhere: as `word_logps`, without all G."""

@@ -48,7 +48,7 @@ from kinalign.training import Draw, Optimization, optimize
 REFUSALS = Path(__file__).with_name("planner_refusals.json")
 NETWORK = PlannerConfig()
 OPTIMIZATION = Optimization(
-    steps=1500, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
+    steps=1400, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
 )
 BATCH = 48
 NUM_CASTS = 3
