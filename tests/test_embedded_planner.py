@@ -42,6 +42,10 @@ SCENES = [
                     "steps": [["runs", "jumps"], ["runs forward", "hops"]],
                 },
                 {
+                    "task": ["The keeper greets.", "The goalie waves.", "The guard salutes."],
+                    "steps": [["waves with both hands", "bows"], ["turns left", "raises the right hand"]],
+                },
+                {
                     "task": ["The keeper rests.", "He takes a break.", "The guard sits."],
                     "steps": [["walks slowly", "sits down"], ["walks tiredly", "lies down"]],
                 },

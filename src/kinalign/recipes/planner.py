@@ -48,10 +48,10 @@ from kinalign.training import Draw, Optimization, optimize
 REFUSALS = Path(__file__).with_name("planner_refusals.json")
 NETWORK = PlannerConfig()
 OPTIMIZATION = Optimization(
-    steps=1400, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
+    steps=1000, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
 )
 BATCH = 48
-NUM_CASTS = 3
+NUM_CASTS = 2
 """Persons that a wording of a scene is told of, its own among them."""
 AGAIN = 0.15
 """Share of requests in a scene of which all was done already, and begins again."""
@@ -233,8 +233,8 @@ def lesson(cast: Cast, kind: PlanningTask, rng: np.random.Generator) -> Lesson:
     if "scene" in needs:
         place = int(rng.integers(number))
         before = list(range(place))
-        if rng.random() < AGAIN:
-            before = [*range(int(rng.integers(place, number)), number), *before]
+        if rng.random() < AGAIN and place + 1 < number:
+            before = [*range(int(rng.integers(place + 1, number)), number), *before]
         scene = Scene(cast.scene)
         if "tasks" in needs:
             request = Request(kind, scene, tuple(task(done) for done in before))
