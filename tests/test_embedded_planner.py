@@ -287,7 +287,7 @@ def school() -> School:
 
 def test_a_batch_depends_on_nothing_but_its_draw(school: School) -> None:
     def loss() -> float:
-        return float(school.terms(Draw(np.random.default_rng(7), torch.Generator(), 0))["loss"])
+        return school.terms(Draw(np.random.default_rng(7), torch.Generator(), 0))["loss"].item()
 
     first = loss()
     school.terms(Draw(np.random.default_rng(8), torch.Generator(), 1))
