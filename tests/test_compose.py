@@ -127,8 +127,11 @@ def test_the_same_clips_give_the_same_motion() -> None:
         ([], "nothing to compose"),
         ([replace(PARTS["squat"], times=0)], "squat 0 times cannot be composed"),
         ([replace(PARTS["wave"], times=2)], "wave 2 times cannot be composed; .* 1 for an event without a count"),
-        ([replace(PARTS["squat"], motion=PARTS["squat"].motion[:7])], "7 frames; joining needs 8"),
-        ([replace(PARTS["squat"], motion=squatting(1, fps=30))], "at 20 fps; that of squat has 22 at 30 fps"),
+        (
+            [replace(PARTS["squat"], motion=PARTS["squat"].motion[:7])],
+            "squat: a clip of 7 frames is too short; joining needs 8",
+        ),
+        ([replace(PARTS["squat"], motion=squatting(1, fps=30))], "at 20 fps; this one has 22 at 30 fps"),
         ([replace(PARTS["squat"], motion=Motion(np.ones((20, 21, 3)), skeleton=KIT))], "has 21 at 20 fps"),
         ([replace(PARTS["squat"], motion=Motion(1.1 * PARTS["squat"].motion.joints))], "has other bones"),
     ],

@@ -1,10 +1,11 @@
-"""The embedded planner: only plans that can be shown, one answer for a seed, whom a request names, and what it refuses."""
+"""The embedded planner: only plans that can be shown, one answer for a seed, whom it speaks of, and what it refuses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from kinalign.cli import main
 from kinalign.errors import CheckpointError, PlanError
 from kinalign.lm.reader import Reader, ReaderConfig
 from kinalign.lm.text import plain_tokenizer
+from kinalign.planning.consistency import DOWN, GOING
 from kinalign.planning.corpus import WrittenScene, load_scenes
-from kinalign.planning.embedded import DOWN, GOING, EmbeddedPlanner, Gate, joined, may_follow, sha256_of_reader, told
+from kinalign.planning.embedded import EmbeddedPlanner, Gate, joined, may_follow, sha256_of_reader
 from kinalign.planning.network import END, MeaningReader, PlannerConfig, PlannerNetwork
-from kinalign.planning.plan import Plan, Scene, Step, Task
+from kinalign.planning.plan import Plan, Scene, Task
 from kinalign.planning.repertoire import abilities
 from kinalign.planning.tasks import KINDS, PLANNING_TASKS, PlanningTask, Request
 from kinalign.recipes.planner import School, casts_of, gate, lesson, names_of, persons
@@ -107,7 +109,7 @@ def test_steps_are_known_never_twice_in_a_row_and_rest_comes_last() -> None:
             assert isinstance(steps, tuple)
             lengths.add(len(steps))
             assert all(step in [able.step for able in abilities().values()] for step in steps)
-            assert all(one.text != other.text for one, other in zip(steps, steps[1:]))
+            assert all(one.text != other.text for one, other in pairwise(steps))
             assert not any(step.program.events[-1].action in DOWN for step in steps[:-1])
     assert lengths == {2, 3, 4, 5}
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from kinalign.errors import ConfigError
 from kinalign.events.parse import parse
+from kinalign.events.program import EventProgram
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.rubric import SubTask, sub_task_of
 from kinalign.judge.timeline import player_events
@@ -92,6 +93,7 @@ def best_of(
     n: int = 8,
     *,
     judge: Judge | None = None,
+    program: EventProgram | None = None,
     task: SubTask | None = None,
     keep: int = 1,
     until_right: bool = False,
@@ -101,13 +103,14 @@ def best_of(
 ) -> Selection:
     """The best of `n` motions for a prompt, by the judge; None is the one by rules on the joints.
 
-    `until_right` draws in rounds of 8 and ends before `n` where `keep` of them are all right. Where nothing of the
-    first round can be judged, as of an action that the judge does not know, no second one is drawn. The same seed gives
-    the same motions, and more of them never a worse score. Raises PromptError for a prompt that names no event or that
-    the model cannot read, ConfigError for fewer than one candidate and for more to keep than to draw.
+    `program` is what shall happen; where it is left out, it is read from the prompt. `until_right` draws in rounds of 8
+    and ends before `n` where `keep` of them are all right. Where nothing of the first round can be judged, as of an
+    action that the judge does not know, no second one is drawn. The same seed gives the same motions, and more of them
+    never a worse score. Raises PromptError for a prompt that names no event or that the model cannot read, ConfigError
+    for fewer than one candidate and for more to keep than to draw.
     """
     check_numbers(n, keep)
-    judge, program = judge or KinematicJudge(), parse(prompt)
+    judge, program = judge or KinematicJudge(), program or parse(prompt)
     task = task or sub_task_of(program)
     num_rounds = ceil(n / (ROUND if until_right else BATCH_SIZE))
     size = min(n, ROUND) if until_right else ceil(n / num_rounds)

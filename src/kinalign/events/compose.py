@@ -44,8 +44,6 @@ LOW_M = 0.1
 """How far over its lowest place in the clip a toe may be and still stand."""
 STEP_M = 0.04
 """A foot that has to get further than this steps; nearer, it creeps there unseen."""
-LIFT_SHARE = 0.3
-"""How high a stepping foot goes, as a share of its way."""
 HIGHEST_LIFT_M = 0.12
 DEEPEST_M = 0.08
 """How far the hips sink at most so that both feet reach the floor."""
@@ -63,12 +61,22 @@ SKATING_HEIGHT_M = 0.05
 """A toe below this is on the floor (GMD; OmniControl), and slides if it moves."""
 JERK_OF_A_FRAME = 10.0
 """A transition may be a frame longer for this much less jerk, in m/s³."""
-JERK_OF_SKATING = 1000.0
-"""A transition may jerk more by this many m/s³ where feet skate 1 m/s less."""
 JERK_OF_DETOUR, SHORT_DETOUR_M = 5000.0, 0.75
 """Swinging out costs so much a metre from here on: arms that come fast would else go round once more."""
 
 _KNEES, _ANKLES, _TOES, _HIPS = (4, 5), (7, 8), (10, 11), (1, 2)
+
+
+@dataclass(frozen=True)
+class Footwork:
+    """How feet go from one clip to the next."""
+
+    lift_share: float = 0.3
+    """How high a stepping foot goes, as a share of its way."""
+    lift_power: int = 3
+    """The lower, the sooner a foot is high; 2 at least, for it leaves the floor slowly."""
+    jerk_of_skating: float = 1000.0
+    """A transition may jerk more by this many m/s³ where feet skate 1 m/s less."""
 
 
 @dataclass(frozen=True)
@@ -117,18 +125,18 @@ def compose(parts: Sequence[Part]) -> Composed:
     """
     if not parts:
         raise MotionError("nothing to compose; give one part or more")
-    clips = [clip for part in parts for clip in [_Clip.of(part)] * max(part.times, 1)]
+    clips = [clip for part in parts for clip in [_clip_of(part)] * max(part.times, 1)]
     first = clips[0]
     joints, at = first.joints[first.heads[0] :], -first.heads[0]  # `at`: where frame 0 of the last clip would be
     repeats, transitions, jerk = [], [], 0.0
     for before, after in pairwise(clips):
-        join = _join(joints, at, before, after)
-        left, entered = at + join.tail + 1, at + join.tail + 1 + len(join.between)
+        made = join(joints, at, before, after)
+        left, entered = at + made.tail + 1, at + made.tail + 1 + len(made.between)
         repeats.append(_within(before.core, at, left))
         transitions.append(Interval(left, entered))
-        joints = np.concatenate((joints[:left], join.between, join.laid[join.head :]))
-        at = entered - join.head
-        jerk = max(jerk, join.jerk / max(before.peak_jerk, after.peak_jerk))
+        joints = np.concatenate((joints[:left], made.between, made.laid[made.head :]))
+        at = entered - made.head
+        jerk = max(jerk, made.jerk / max(before.peak_jerk, after.peak_jerk))
     joints = joints[: at + clips[-1].tails[-1] + 1]
     repeats.append(_within(clips[-1].core, at, len(joints)))
     entries = [0, *(transition.end for transition in transitions)]
@@ -155,8 +163,8 @@ def _within(core: Interval, at: int, end: int) -> Interval:
 
 
 @dataclass(frozen=True, eq=False)
-class _Clip:
-    """A clip with the frames at which it may be entered and those at which it may be left."""
+class Clip:
+    """A uniform clip with the frames at which it may be entered and those at which it may be left."""
 
     joints: Array
     stands: NDArray[np.bool_]
@@ -171,36 +179,47 @@ class _Clip:
     """Greatest jerk of a joint in m/s³."""
 
     @staticmethod
-    def of(part: Part) -> _Clip:
-        _require_joinable(part)
-        joints = part.motion.joints.astype(np.float64)
+    def of(motion: Motion, *, spare: int | None = None) -> Clip:
+        """The clip of a motion; `spare` frames at either end are not needed, None tells them by how still they are.
+
+        Raises MotionError for another skeleton, frame rate or bones, and for fewer than 8 frames.
+        """
+        _require_joinable(motion)
+        joints = motion.joints.astype(np.float64)
         core = _core(joints)
         latest, earliest = len(joints) // 2 - 3, len(joints) // 2 + 2  # so that frames are left to tell speeds from
         first = min(max(core.start - KEPT_IDLE, 0), latest)
         last = max(min(core.end - 1 + KEPT_IDLE, len(joints) - 1), earliest)
         moving = joints[core.start : core.end]
-        at_start, at_end = (_spare(each) if part.spare is None else part.spare for each in (moving, moving[::-1]))
+        at_start, at_end = (_spare(each) if spare is None else spare for each in (moving, moving[::-1]))
         heads = range(first, max(first, min(core.start + at_start, latest)) + 1)
         tails = range(min(last, max(core.end - 1 - at_end, earliest)), last + 1)
-        return _Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), _peak_jerk(joints))
+        return Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), _peak_jerk(joints))
 
 
-def _require_joinable(part: Part) -> None:
-    motion, event = part.motion, part.event
+def _clip_of(part: Part) -> Clip:
+    event = part.event
     if part.times < 1 or (part.times > 1 and not isinstance(event.count, int)):
         raise MotionError(
             f"{event.action} {part.times} times cannot be composed; give 1 or more, and 1 for an event without a count"
         )
+    try:
+        return Clip.of(part.motion, spare=part.spare)
+    except MotionError as error:
+        raise MotionError(f"{event.action}: {error}") from error
+
+
+def _require_joinable(motion: Motion) -> None:
     if motion.skeleton.num_joints != HUMANML3D.num_joints or motion.fps != FPS:
         raise MotionError(
-            f"clips are composed on the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r} at {FPS:g} fps; that of "
-            f"{event.action} has {motion.skeleton.num_joints} at {motion.fps:g} fps"
+            f"clips are joined on the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r} at {FPS:g} fps; this one has "
+            f"{motion.skeleton.num_joints} at {motion.fps:g} fps"
         )
     if len(motion) < SHORTEST:
-        raise MotionError(f"the clip of {event.action} has {len(motion)} frames; joining needs {SHORTEST} or more")
+        raise MotionError(f"a clip of {len(motion)} frames is too short; joining needs {SHORTEST} or more")
     lengths = HUMANML3D.with_bone_lengths_of(motion.joints[0]).bone_lengths
     if np.abs(lengths - HUMANML3D.bone_lengths).max() > 1e-3:
-        raise MotionError(f"the clip of {event.action} has other bones than HumanML3D's; make it uniform first")
+        raise MotionError("a clip has other bones than HumanML3D's; make it uniform first")
 
 
 def _peak_jerk(joints: Array) -> float:
@@ -228,8 +247,11 @@ def _standing(joints: Array) -> NDArray[np.bool_]:
 # --- one join -----------------------------------------------------------------------------------------------------
 
 
-class _Join(NamedTuple):
-    """The first clip is left after frame `tail`, the second entered at frame `head` of its joints as they are laid."""
+class Join(NamedTuple):
+    """How two clips are joined.
+
+    The first is left after frame `tail`, the second entered at frame `head` of its joints as they are laid.
+    """
 
     tail: int
     head: int
@@ -238,10 +260,11 @@ class _Join(NamedTuple):
     jerk: float
 
 
-def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
+def join(joints: Array, at: int, before: Clip, after: Clip, footwork: Footwork = Footwork()) -> Join:
     """The join of least jerk and skating, of a few at which poses and speeds are alike and a foot stands.
 
-    More are tried where all of these jerk more than the clips do.
+    `joints` are those made so far, in which frame 0 of the clip `before` is at `at`. More joins are tried where all of
+    the first few jerk more than the clips do.
     """
     best, least = None, np.inf
     real = max(before.peak_jerk, after.peak_jerk)
@@ -252,14 +275,14 @@ def _join(joints: Array, at: int, before: _Clip, after: _Clip) -> _Join:
         stands = np.stack((before.stands[tail], after.stands[head]))
         past, future = joints[at + tail - 4 : at + tail + 1], laid[head : head + 5]
         for number in LENGTHS:
-            between = _between(past[-3:], future[:3], stands, number)
+            between = _between(past[-3:], future[:3], stands, number, footwork)
             around = np.concatenate((past, between, future))
             jerk = _peak_jerk(around)
             detour = _detour(around[len(past) - 1 : 1 - len(future)])
             cost = jerk + MORE_THAN_REAL * max(jerk - real, 0.0) + JERK_OF_A_FRAME * number
-            cost += JERK_OF_SKATING * _skating(around) + JERK_OF_DETOUR * max(detour - SHORT_DETOUR_M, 0.0)
+            cost += footwork.jerk_of_skating * _skating(around) + JERK_OF_DETOUR * max(detour - SHORT_DETOUR_M, 0.0)
             if cost < least:
-                best, least = _Join(tail, head, between, laid, jerk), cost
+                best, least = Join(tail, head, between, laid, jerk), cost
     assert best is not None
     return best
 
@@ -279,7 +302,7 @@ def _detour(joints: Array) -> float:
     return float((way - np.linalg.norm(seen[-1] - seen[0], axis=-1)).max())
 
 
-def _cuts(before: _Clip, after: _Clip) -> list[tuple[int, int, int]]:
+def _cuts(before: Clip, after: Clip) -> list[tuple[int, int, int]]:
     """The best few ways to join: last frame of the first clip, first frame of the second, foot that both share."""
     ends, begins = np.array(before.tails), np.array(after.heads)
     costs = []
@@ -318,15 +341,15 @@ def _laid(joints: Array, frame: int, foot: int, target: Array) -> Array:
 # --- the frames between -------------------------------------------------------------------------------------------
 
 
-def _between(past: Array, future: Array, stands: NDArray[np.bool_], number: int) -> Array:
+def _between(past: Array, future: Array, stands: NDArray[np.bool_], number: int, footwork: Footwork) -> Array:
     """(number, J, 3) frames between the three past ones and the three future ones; `stands` is (2, 2): when, foot."""
     joints = with_bone_lengths(_smoothest(past, future, number), HUMANML3D)
     share = np.arange(1, number + 1) / (number + 1)
-    feet = [_feet_path(past, future, number, foot, stands[:, foot]) for foot in (0, 1)]
+    feet = [_feet_path(past, future, number, foot, stands[:, foot], footwork) for foot in (0, 1)]
     reaches = [_reach(past[-1], future[0], share, foot) for foot in (0, 1)]
     joints[..., 1] -= (_shortfall(joints, feet, reaches) * _bump(share))[:, None]
     for foot, (path, reach) in enumerate(zip(feet, reaches)):
-        _place_leg(joints, foot, path, reach)
+        place_leg(joints, foot, path, reach)
     return joints
 
 
@@ -345,7 +368,9 @@ def _smoothing(number: int) -> Array:
     return -np.linalg.lstsq(third[:, between], third[:, known], rcond=None)[0]
 
 
-def _feet_path(past: Array, future: Array, number: int, foot: int, stands: NDArray[np.bool_]) -> Array:
+def _feet_path(
+    past: Array, future: Array, number: int, foot: int, stands: NDArray[np.bool_], footwork: Footwork
+) -> Array:
     """(number, 2, 3) where ankle and toe go: they stay, step, leave the floor or come to it."""
     pair = [_ANKLES[foot], _TOES[foot]]
     past, future = past[:, pair], future[:, pair]
@@ -358,13 +383,14 @@ def _feet_path(past: Array, future: Array, number: int, foot: int, stands: NDArr
     path = _smoothest(past, future, number)
     if way > STEP_M:
         share = np.arange(1, number + 1) / (number + 1)
-        path[..., 1] += (min(LIFT_SHARE * way, HIGHEST_LIFT_M) * _bump(share))[:, None]
+        lift_m = min(footwork.lift_share * way, HIGHEST_LIFT_M)
+        path[..., 1] += (lift_m * _bump(share, footwork.lift_power))[:, None]
     return path
 
 
-def _bump(share: Array) -> Array:
-    """From 0 to 1 and back to 0, with two derivatives of 0 at both ends."""
-    return (4 * share * (1 - share)) ** 3
+def _bump(share: Array, power: int = 3) -> Array:
+    """From 0 to 1 and back to 0, with as many derivatives of 0 at both ends as the power, less one."""
+    return (4 * share * (1 - share)) ** power
 
 
 def _reach(last: Array, first: Array, share: Array, foot: int) -> Array:
@@ -384,8 +410,11 @@ def _shortfall(joints: Array, feet: Sequence[Array], reaches: Sequence[Array]) -
     return min(most, DEEPEST_M)
 
 
-def _place_leg(joints: Array, foot: int, path: Array, reach: Array) -> None:
-    """Bends the leg in place so that its ankle is where the path says, as near as it reaches, the knee as it points."""
+def place_leg(joints: Array, foot: int, path: Array, reach: Array) -> None:
+    """Bends a leg, 0 left or 1 right, in place so that its ankle is where the path says, as near as it reaches.
+
+    `path` is (T, 2, 3), ankle and toe, `reach` (T,) the longest way from hip to ankle. The knee points as it did.
+    """
     hip, knee = joints[:, _HIPS[foot]], joints[:, _KNEES[foot]]
     thigh, shin = HUMANML3D.bone_lengths[[_KNEES[foot], _ANKLES[foot]]]
     way = path[:, 0] - hip

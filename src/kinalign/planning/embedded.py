@@ -20,6 +20,7 @@ from kinalign.events.program import EventProgram
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.reader import Reader
 from kinalign.pipeline import shipped_model
+from kinalign.planning.consistency import DOWN, GOING
 from kinalign.planning.network import (
     END,
     NOTHING,
@@ -62,8 +63,6 @@ FEWEST_WORDS = 4
 TEXT_SAMPLING = Sampling(temperature=0.8, top_p=0.9)
 STEP_SAMPLING = Sampling(temperature=1.0, top_p=0.9)
 
-DOWN = ("sit", "lie_down")
-GOING = ("walk", "march", "run", "dash", "sneak")
 _UNCOPIED = ("[CLS]", "[SEP]", "[UNK]", "[PAD]")
 
 

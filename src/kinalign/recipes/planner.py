@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from torch import Tensor
 from kinalign.errors import PlanError
 from kinalign.lm.reader import Reader
 from kinalign.lm.text import minilm_reader
+from kinalign.planning.acting import tasks_in
 from kinalign.planning.consistency import Meaning, answered, exchanged, minilm, score
 from kinalign.planning.corpus import Split, WrittenScene, load_scenes, rows
 from kinalign.planning.embedded import (
@@ -38,8 +39,8 @@ from kinalign.planning.embedded import (
     told,
 )
 from kinalign.planning.network import END, MeaningReader, PlannerConfig, PlannerNetwork, Text, Told
-from kinalign.planning.plan import Scene, Step, Task
-from kinalign.planning.plan_command import as_text, planned
+from kinalign.planning.plan import Plan, Scene, Step, Task
+from kinalign.planning.plan_command import as_text
 from kinalign.planning.repertoire import abilities
 from kinalign.planning.tasks import KINDS, PLANNING_TASKS, Answer, PlanningTask, Request
 from kinalign.run import RunFolder, pack_rows, progress, write_atomically
@@ -480,12 +481,13 @@ class Refusing(NamedTuple):
     def as_text(self) -> str:
         """The numbers in sentences."""
         taken = ", ".join(self.activities_taken) or "none"
-        return (
-            f"Texts that are no English: {len(self.foreign) - len(self.foreign_taken)} of {len(self.foreign)} held-out "
-            f"ones, and falsely {self.english_refused} of {self.english} English ones.\nTasks that the model cannot show "
-            f"(t2s): {len(self.activities) - len(self.activities_taken)} of {len(self.activities)}, and falsely "
-            f"{self.tasks_refused} of {self.tasks} tasks of held-out scenes.\nTaken all the same: {taken}."
-        )
+        refused, told = len(self.foreign) - len(self.foreign_taken), len(self.activities) - len(self.activities_taken)
+        return f"""\
+Texts that are no English: {refused} of {len(self.foreign)} held-out ones, and falsely {self.english_refused} of \
+{self.english} English ones.
+Tasks that the model cannot show (t2s): {told} of {len(self.activities)}, and falsely {self.tasks_refused} of \
+{self.tasks} tasks of held-out scenes.
+Taken all the same: {taken}."""
 
 
 def refusing(planner: EmbeddedPlanner, held_out: Sequence[WrittenScene]) -> Refusing:
@@ -526,9 +528,10 @@ from nothing on {num_scenes} scenes written for this project, and the {len(plann
 
 ## How good it is
 
-On {found[0].asked} requests of each task in scenes that no training saw, with that command on one core of two. Consistent:
-the logical-consistency score by rules (planning/consistency.py), a refusal counts against it; guessed: the score of right
-answers to other scenes. Distinct: answers that no other equals. Person: texts that speak of whom the request names.
+On {found[0].asked} requests of each task in scenes that no training saw, with that command on one core of two.
+Consistent: the logical-consistency score by rules (planning/consistency.py), a refusal counts against it; guessed: the
+score of right answers to other scenes. Distinct: answers that no other equals. Person: texts that speak of whom the
+request names.
 
 | task | consistent | guessed | distinct | person | refused | seconds |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -567,7 +570,8 @@ def document(planner: EmbeddedPlanner, held_out: Sequence[WrittenScene]) -> str:
         parts += [_asked_and_answered(planner, request) for request in asked.values()]
         parts.append(f'\nA plan of four tasks (`kinalign plan --scene "{scene.wordings[0]}"`):\n\n```')
         try:
-            parts.append(as_text(planned(planner, Scene(scene.wordings[0]), 4)))
+            where = Scene(scene.wordings[0])
+            parts.append(as_text(Plan(tuple(islice(tasks_in(where, planner), 4)), where)))
         except PlanError as error:
             parts.append(str(error))
         parts.append("```\n")

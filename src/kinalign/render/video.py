@@ -17,6 +17,7 @@ from kinalign.errors import ConfigError, FormatError
 from kinalign.motion.motion import Motion
 from kinalign.render.camera import Camera, Framing
 from kinalign.render.figure import Picture, render_frames
+from kinalign.render.player import PlayerEvent
 from kinalign.render.sheet import caption_strip, require_suffix
 from kinalign.run import write_atomically
 
@@ -36,18 +37,22 @@ def write_video(
     camera: Camera | Framing = "follow",
     azimuth_deg: float = 35.0,
     caption: bool = True,
+    events: Sequence[PlayerEvent] = (),
 ) -> Path:
     """Write a film of a motion, or of several side by side, in the format of the suffix (mp4, webm, gif).
 
-    `size` is the side of a figure's picture in pixels, `caption` a strip with the caption above it. The file is whole
-    or not there at all. Raises FormatError for another suffix and where the encoder fails, ConfigError for motions of
-    different frame rates.
+    `size` is the side of a figure's picture in pixels, `caption` a strip with the caption above it, and `events` what
+    stands there while it happens, in place of the caption. The file is whole or not there at all. Raises FormatError
+    for another suffix and where the encoder fails, ConfigError for motions of different frame rates.
     """
     path = Path(path)
     require_suffix(path, SUFFIXES)
     motions = [motion] if isinstance(motion, Motion) else list(motion)
-    pictures = film(motions, size=size, camera=camera, azimuth_deg=azimuth_deg, caption=caption)
+    is_captioned = caption and not events
+    pictures = film(motions, size=size, camera=camera, azimuth_deg=azimuth_deg, caption=is_captioned)
     fps = motions[0].fps
+    if events:
+        pictures = _subtitled(pictures, events, size=size, fps=fps)
     if path.suffix.lower() == ".gif":
         return write_atomically(path, lambda temporary: _write_gif(temporary, pictures, fps))
     return write_atomically(path, lambda temporary: _encode(temporary, pictures, fps))
@@ -90,6 +95,25 @@ def _film(
             for picture in islice(stream, 1):
                 page[header:height, index * size : (index + 1) * size] = picture
         yield page.copy()
+
+
+def _subtitled(
+    pictures: Iterator[Picture], events: Sequence[PlayerEvent], *, size: int, fps: float
+) -> Iterator[Picture]:
+    """The pictures under a strip that says what happens; all strips are as high as the highest, a whole even number."""
+    strips = {event.label: caption_strip(event.label, size, font_px=max(11, size // 24)) for event in events}
+    height = max(map(len, strips.values()))
+    height += height % 2
+    coming = sorted(events, key=lambda event: event.start_s)
+    for number, picture in enumerate(pictures):
+        page = np.full((height + len(picture), picture.shape[1], 3), 255, np.uint8)
+        page[height:] = picture
+        while coming and coming[0].end_s <= number / fps:
+            del coming[0]
+        if coming and coming[0].start_s <= number / fps:
+            strip = strips[coming[0].label]
+            page[: len(strip), : strip.shape[1]] = strip
+        yield page
 
 
 def _encode(path: Path, pictures: Iterable[Picture], fps: float) -> None:
