@@ -70,6 +70,9 @@ COMMANDS = {
         "kinalign.alignment.ppo:align_ppo", "Teach a model what a judge or a reward model likes, by PPO"
     ),
     "align grpo": Command("kinalign.alignment.grpo:align_grpo", "Teach a model what a judge likes, by GRPO or RLOO"),
+    "plan": Command(
+        "kinalign.planning.plan_command:plan_command", "Plan tasks and steps in a scene, or read them back"
+    ),
     "compose": Command(
         "kinalign.planning.compose_command:compose_command", "Make a long motion from a scene, a plan or a timeline"
     ),
