@@ -161,6 +161,19 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert len(acting.drawn) == 2 * (len(whole.shown) - 2), "the first two were kept"
 
 
+def test_a_step_that_nothing_leads_to_is_left_out_and_told(
+    acting: Acting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crouched = squatting(1).joints[14:]  # begins with its hips near the floor
+    assert crouched[0, 0, 1] < 0.65
+    monkeypatch.setitem(SHOWN, SQUAT.text, Motion(crouched))
+    long = loop(settings(tmp_path, rounds=1))
+    assert SQUAT.text not in [one.segment.step.text for one in long.shown] and long.motion.duration_s >= 6
+    log = read_json(tmp_path / "loop.json")
+    assert log["left_out"] and all(SQUAT.text in why and "nothing leads to" in why for why in log["left_out"])
+    assert f"{len(log['left_out'])} planned steps left out" in capsys.readouterr().out
+
+
 def test_from_a_motion_it_goes_on_where_that_ends(acting: Acting, tmp_path: Path) -> None:
     walk = walking(70)
     path = walk.save(tmp_path / "walk.npz")

@@ -6,7 +6,7 @@ caption said, and why it went on. A run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -15,7 +15,7 @@ import torch
 import tyro
 
 from kinalign.commands import adapter_shares
-from kinalign.errors import ConfigError, PlanError
+from kinalign.errors import ConfigError, PlanError, PostureError
 from kinalign.evaluation.learned import shipped_detector
 from kinalign.events.compose import Clip
 from kinalign.events.program import EventProgram
@@ -41,6 +41,9 @@ from kinalign.planning.tasks import Planner
 from kinalign.planning.timeline import Segment
 from kinalign.planning.understand import Reader, Understanding
 from kinalign.run import locked, progress
+
+MOST_LEFT_OUT = 8
+"""Steps, at most, without which it goes on, because no motion of them begins where the body is."""
 
 
 @dataclass(frozen=True)
@@ -168,26 +171,46 @@ def _made(
         asked["given"] = {"motion": str(config.motion), **given.read.to_json()}
     log = Log(config.out / "loop.json", asked)
     takes = FolderOfTakes(config.out / "takes", {"model": model.name, "adapter": list(config.adapter)})
-    reel = Reel(config.out, title=scene.text, with_page="html" in config.formats)
-    start = 0 if given is None else len(uniform(given.motion))
-    wanted = start + round(60 * FPS * config.minutes)
+    body = None if given is None else uniform(given.motion)
+    wanted = (0 if body is None else len(body)) + round(60 * FPS * config.minutes)
+    past = () if given is None else given.tasks
 
-    def segments() -> Iterator[Segment]:
-        if given is not None:
-            yield given.segment
-        past = () if given is None else given.tasks
-        yield from planned(scene, planner, reel, wanted, seed=config.seed, after=past)
+    def run(left_out: Collection[int]) -> LongMotion:
+        """The motion of all steps that are planned but some, by their places in the plan."""
+        reel = Reel(config.out, title=scene.text, with_page="html" in config.formats)
 
-    chooser = Chooser(
-        model, judge, takes, log, rounds=config.rounds, given=None if given is None else uniform(given.motion)
-    )
-    parts = stream(model, segments(), num_candidates=config.candidates, judge=judge, seed=config.seed, store=chooser)
-    with progress("loop", total=wanted) as advance:
-        for part in parts:
-            before = reel.num_frames
-            reel.add(part)
-            advance(reel.num_frames - before, note=f"{reel.num_frames / FPS:.0f} s")
-    long = reel.finish()
+        def segments() -> Iterator[Segment]:
+            if given is not None:
+                yield given.segment
+            plan = planned(scene, planner, reel, wanted, seed=config.seed, after=past)
+            for place, segment in enumerate(plan):
+                if place not in left_out:
+                    places.append(place)
+                    yield segment
+
+        chooser = Chooser(model, judge, takes, log, rounds=config.rounds, given=body)
+        parts = stream(
+            model, segments(), num_candidates=config.candidates, judge=judge, seed=config.seed, store=chooser
+        )
+        with progress("loop", total=wanted) as advance:
+            for part in parts:
+                before = reel.num_frames
+                reel.add(part)
+                advance(reel.num_frames - before, note=f"{reel.num_frames / FPS:.0f} s")
+        return reel.finish()
+
+    places: list[int] = []
+    left_out: dict[int, str] = {}
+    while True:
+        try:
+            long = run(left_out)
+            break
+        except PostureError as error:
+            # the takes before it are kept: only joining them is done again
+            if len(left_out) == MOST_LEFT_OUT:
+                raise
+            left_out[places[-1]] = str(error)
+    log.asked["left_out"] = list(left_out.values())
     log.finish({shown.number for shown in long.shown})
     if given is not None:
         first, *later = long.shown
@@ -204,7 +227,10 @@ def _summary(log: Log) -> str:
     fits = sum(row["fits"] for row in rows)
     right = sum(row["score"] == 5 for row in rows)
     drawn = sum(row["drawn"] for row in rows)
+    without = (
+        f"; {number} planned steps left out, which nothing leads to" if (number := len(log.asked["left_out"])) else ""
+    )
     return (
         f"{len(rows)} segments: {right} right by the judge, {fits} of which the caption says the step too; "
-        f"{drawn} motions drawn"
+        f"{drawn} motions drawn{without}"
     )

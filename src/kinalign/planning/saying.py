@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kinalign.errors import PromptError
 from kinalign.events.detect.detection import Detection
 from kinalign.events.parse import parse
@@ -13,6 +15,8 @@ BESIDE = frozenset("bend stand_up stand touch step lower".split())
 """What a sentence may say beside what was seen, with what that holds: who puts something down bends."""
 NO_SIDE = frozenset("hop jump clap twist jumping_jack".split())
 """Actions of both sides, of which nobody says so."""
+SAME = {"place": "put_down"}
+"""What captions call an action: joints show no difference between placing and putting down."""
 TURNS = frozenset({"turn", "spin"})
 
 
@@ -37,6 +41,7 @@ def share_said(program: EventProgram, text: str) -> float:
 
 def is_said(asked: Event, said: Event) -> bool:
     """Whether one event says another: the same action or one that shows it, and no other side, way or count."""
+    said = replace(said, action=SAME.get(said.action, said.action))
     ours, theirs = sign_of(asked), sign_of(said)
     is_same = asked.action == said.action
     is_kin = (ours is not None and said.action in ours.actions) or (
