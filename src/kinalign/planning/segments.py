@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinalign.errors import MotionError
-from kinalign.evaluation.learned import BACKWARD, FRAMES_PER_STEP, LIMBS, SIDED, TURN_LEFT, EventDetector
+from kinalign.evaluation.learned import BACKWARD, FRAMES_PER_STEP, LIMBS, SIDED, TURN_LEFT, EventDetector, Told
 from kinalign.events.detect import detect
 from kinalign.events.detect.detection import Detection
 from kinalign.events.detect.stretches import Side
@@ -31,6 +31,8 @@ Array = NDArray[np.floating]
 
 SHORTEST_S = 0.5
 """A motion that lasts less shows nothing that has a name."""
+WINDOW_STEPS, MARGIN_STEPS = 40, 32
+"""So many steps are read at a time, with as many around them as the convolutions reach: 4 and 3.2 s."""
 SWITCH = 15.0
 """What a change from one thing to another costs, in nats: so sure it takes to be."""
 MOST_SURE = 6.0
@@ -96,14 +98,14 @@ def segments(motion: Motion, detector: EventDetector) -> list[Detection]:
     if motion.duration_s < SHORTEST_S:
         raise MotionError(f"a motion of {motion.duration_s:.2f} s shows nothing; give {SHORTEST_S} s or more")
     motion = motion.resample(FPS)
-    told = detector(detector.steps(motion)[None])
+    told = heard(motion, detector)
     rules = detect(motion)
     names = [name for name in detector.config.actions if name not in UNNAMED]
     places = [detector.config.actions.index(name) for name in names]
-    logits = told.actions[0, :, places].numpy()
+    logits = told.actions[:, places].numpy()
     names += sorted(RULES_ALONE)
     path = likeliest_path(scores(logits, rules, names, is_still(motion)[: len(logits)]), switch=SWITCH)
-    manners, repetitions = told.manners[0].sigmoid().numpy(), told.repetitions[0].numpy()
+    manners, repetitions = told.manners.sigmoid().numpy(), told.repetitions.numpy()
     found: list[Detection] = []
     for state, start, end in runs(path):
         if state == len(names) or end - start < LEAST_STEPS:
@@ -120,6 +122,22 @@ def segments(motion: Motion, detector: EventDetector) -> list[Detection]:
                 count = max(1, round(float(repetitions[steps, taught].sum())))
             found.append(_by_network(name, frames, manners[steps].mean(axis=0), count, float(logits[steps].max())))
     return sorted([*found, *_pauses(rules, found, len(motion))], key=lambda one: one.start)
+
+
+def heard(motion: Motion, detector: EventDetector) -> Told:
+    """What the network says of each step of a motion at 20 fps, read in windows that overlap by what it looks at.
+
+    It learned from motions of some seconds, each on its own floor. The floor of minutes is where the body was lowest in
+    all of them: who once lay a little too deep would hover ever after.
+    """
+    num_steps = (len(motion) - 1) // FRAMES_PER_STEP
+    parts = []
+    for start in range(0, num_steps, WINDOW_STEPS):
+        end = min(start + WINDOW_STEPS, num_steps)
+        first, last = max(start - MARGIN_STEPS, 0), min(end + MARGIN_STEPS, num_steps)
+        told = detector(detector.steps(motion[FRAMES_PER_STEP * first : FRAMES_PER_STEP * last + 1])[None])
+        parts.append([part[0, start - first : end - first] for part in told])
+    return Told(*(torch.cat(part) for part in zip(*parts)))
 
 
 def is_still(motion: Motion) -> NDArray[np.bool_]:
