@@ -17,7 +17,7 @@ from kinalign.motion.joining import uniform
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import KIT
 from kinalign.motion.synthetic import squatting, standing, walking, waving
-from kinalign.planning.segments import likeliest_path, runs, scores, segments
+from kinalign.planning.segments import heard, likeliest_path, runs, scores, segments
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,23 @@ def test_in_the_mirror_sides_are_swapped(story: Composed, detector: EventDetecto
 def test_the_frame_rate_does_not_matter(story: Composed, detector: EventDetector) -> None:
     slow = [one.action for one in segments(story.motion, detector)]
     assert [one.action for one in segments(story.motion.resample(60), detector)] == slow
+
+
+def test_who_once_was_too_deep_does_not_hover_ever_after(story: Composed, detector: EventDetector) -> None:
+    stood = uniform(standing(100))
+    deep = replace(stood, joints=stood.joints - np.array([0, 0.15, 0], np.float32))
+    whole = Motion.concatenate([deep, stood, story.motion])
+    later = [one.action for one in segments(whole, detector) if one.start >= 200 and one.action != "stand"]
+    assert later == ["walk", "wave", "squat", "walk"]
+
+
+def test_what_is_read_in_windows_is_what_is_read_at_once_on_one_floor(story: Composed, detector: EventDetector) -> None:
+    at_once = detector(detector.steps(story.motion)[None])
+    in_windows = heard(story.motion, detector)
+    assert in_windows.actions.shape == at_once.actions[0].shape
+    # bones and heading are those of a window's own first frame
+    agree = (in_windows.actions > 0) == (at_once.actions[0] > 0)
+    assert agree.float().mean() > 0.95
 
 
 def test_who_stands_for_long_is_said_to_stand(detector: EventDetector) -> None:

@@ -104,6 +104,8 @@ def test_a_program_is_said_by_what_shows_it_on_its_side_to_its_way_and_as_often(
     assert share_said(program, "a person raises the left hand, then jumps three times") == 0.5
     assert share_said(program, "") == 0.0
     assert share_said(parse("a person puts something down"), "a person bends down and places it on the floor") == 1.0
+    assert share_said(parse("a person places a box"), "a person places it on the floor") == 1.0
+    assert share_said(parse("a person reaches up with the left hand"), "a person raises the left arm") == 1.0
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ NO_SIDE = frozenset("hop jump clap twist jumping_jack".split())
 """Actions of both sides, of which nobody says so."""
 SAME = {"place": "put_down"}
 """What captions call an action: joints show no difference between placing and putting down."""
+UNSAID_WAY = {"raise": "up", "raise_knee": "up", "raise_leg": "up", "jump": "up", "put_down": "down", "squat": "down"}
+"""Ways that go without saying."""
 TURNS = frozenset({"turn", "spin"})
 
 
@@ -41,7 +43,7 @@ def share_said(program: EventProgram, text: str) -> float:
 
 def is_said(asked: Event, said: Event) -> bool:
     """Whether one event says another: the same action or one that shows it, and no other side, way or count."""
-    said = replace(said, action=SAME.get(said.action, said.action))
+    asked, said = (replace(event, action=SAME.get(event.action, event.action)) for event in (asked, said))
     ours, theirs = sign_of(asked), sign_of(said)
     is_same = asked.action == said.action
     is_kin = (ours is not None and said.action in ours.actions) or (
@@ -51,7 +53,7 @@ def is_said(asked: Event, said: Event) -> bool:
     return (
         (is_same or is_kin)
         and (asked.side in ("", said.side) or asked.action in NO_SIDE)
-        and asked.direction in ("", said.direction)
+        and asked.direction in ("", said.direction or UNSAID_WAY.get(said.action, ""))
         and (asked.count == said.count or not is_counted)
     )
 
