@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, KinalignError, PromptError
-from kinalign.lm.model import LMConfig, MotionLM, Sampling, _sample
+from kinalign.lm.model import LMConfig, MotionLM, Sampling, sample
 from kinalign.lm.text import plain_tokenizer
 from kinalign.run import read_json, read_tensors, write_json, write_tensors
 
@@ -333,7 +333,7 @@ def test_a_text_that_does_not_fit_is_refused_rather_than_cut(model: MotionLM) ->
 
 def sample_shares(logits: list[float], sampling: Sampling, *, draws: int = 20_000) -> list[float]:
     chances = torch.rand(draws, generator=torch.Generator().manual_seed(0))
-    chosen = Counter(_sample(torch.tensor([logits]).expand(draws, -1), sampling, chances).tolist())
+    chosen = Counter(sample(torch.tensor([logits]).expand(draws, -1), sampling, chances).tolist())
     return [chosen[place] / draws for place in range(len(logits))]
 
 
@@ -359,15 +359,15 @@ def test_a_chance_near_one_stays_in_the_nucleus() -> None:
     logits = torch.randn(500, 300)
     chances = torch.full((500,), 1 - 2**-24)  # the highest that torch.rand gives
     ranked, places = logits.softmax(-1).sort(descending=True)
-    chosen = _sample(logits, Sampling(top_p=0.5), chances)
+    chosen = sample(logits, Sampling(top_p=0.5), chances)
     rank = (places == chosen[:, None]).int().argmax(1)
     assert (ranked.cumsum(1) - ranked).gather(1, rank[:, None]).max() < 0.5
 
 
 def test_rows_are_drawn_apart() -> None:
     logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
-    assert _sample(logits, PLAIN, torch.tensor([0.5, 0.5])).tolist() == [0, 1]
-    assert _sample(logits, PLAIN, torch.tensor([0.9999, 0.0001])).tolist() == [1, 1]
+    assert sample(logits, PLAIN, torch.tensor([0.5, 0.5])).tolist() == [0, 1]
+    assert sample(logits, PLAIN, torch.tensor([0.9999, 0.0001])).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from kinalign.events.parse import parse
 from kinalign.events.program import ACTIONS, Event, EventProgram
-from kinalign.events.say import say, wordings
+from kinalign.events.say import plain, say, wordings
 
 
 def meaning(program: EventProgram) -> list[list[tuple[str, str, str, object]]]:
@@ -71,3 +71,11 @@ def test_one_seed_says_one_text_and_many_seeds_say_many() -> None:
     texts = wordings(program, 20)
     assert len(set(texts)) == 20
     assert wordings(program, 20) == texts
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_plain_words_are_always_the_same_and_read_again(action: str) -> None:
+    program = EventProgram(((Event(action),), (Event("walk", direction="backward"),)))
+    text = plain(program)
+    assert text.startswith("A person ") and text.endswith(", then walks backward.") and text == plain(program)
+    assert [event.action for event in parse(text).events] == [action, "walk"]

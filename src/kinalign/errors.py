@@ -62,3 +62,7 @@ class EvaluationError(KinalignError):
 
 class PlanError(KinalignError):
     """A plan that cannot be: an empty scene, an unknown action, no time, an answer of a planner that is none."""
+
+
+class PostureError(PlanError):
+    """A segment that cannot follow what is before it: no motion of it begins where the body is."""

@@ -375,3 +375,8 @@ def learned_judge(folder: str | Path = "") -> LearnedJudge:
     if set(detector.config.actions) - set(ACTIONS):
         raise ConfigError(f"{folder} names actions that no label tells; it knows some of {', '.join(ACTIONS)}")
     return LearnedJudge(detector, name=f"learned ({sha256_of_weights([detector])[:8]})")
+
+
+def shipped_detector() -> EventDetector:
+    """The detector beside the shipped model; raises CheckpointError where there is none."""
+    return EventDetector.from_pretrained(shipped_model().parent / SHIPPED_DETECTOR)

@@ -55,6 +55,26 @@ def say(program: EventProgram, seed: int = 0, *, ordered: bool = True) -> str:
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in text.split(". ")) + "."
 
 
+class _Plainest(random.Random):
+    """Draws the first of all choices, which are the plainest words."""
+
+    def choice(self, seq: Any) -> Any:
+        return seq[0]
+
+    def random(self) -> float:
+        return 1.0
+
+
+def plain(program: EventProgram) -> str:
+    """The program in the plainest words, always the same: those in which steps of a plan are said.
+
+    >>> plain(EventProgram(((Event("kick", side="left", part="leg", count=2),),)))
+    'A person kicks twice with the left leg.'
+    """
+    text = _chain(program.steps, _Subject("a person", "they", "the"), _Plainest())
+    return text[0].upper() + text[1:] + "."
+
+
 def named(event: Event) -> str:
     """An event in a few words, always the same, without its count.
 

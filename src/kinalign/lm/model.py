@@ -620,7 +620,7 @@ class MotionLM(nn.Module):
             logits = self._logits(hidden, head[allowed]).float()
             if len(states) > rows:
                 logits = logits[rows:] + sampling.guidance * (logits[:rows] - logits[rows:])
-            token = allowed.to(self.device)[_sample(logits.cpu(), sampling, chances[:, place]).to(self.device)]
+            token = allowed.to(self.device)[sample(logits.cpu(), sampling, chances[:, place]).to(self.device)]
             if forced is not None:
                 said = forced[:, place].to(self.device)
                 token = torch.where(said >= 0, said, token)
@@ -766,7 +766,7 @@ def read_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise CheckpointError(f"{folder} cannot be read ({error}); it is cut short or incomplete") from error
 
 
-def _sample(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
+def sample(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
     """Places (R,) in logits (R, A), by temperature and nucleus (Holtzman et al. 2020), for chances (R,) in [0, 1)."""
     if sampling.temperature == 0:
         return logits.argmax(-1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kinalign.errors import PlanError
-from kinalign.planning.plan import Scene, Step, Task
+from kinalign.planning.consistency import DOWN, GOING
+from kinalign.planning.plan import MOST_STEPS, Scene, Step, Task
+from kinalign.planning.repertoire import abilities
 from kinalign.planning.tasks import Answer, Planner, Request
 
 TOLD_TASKS = 6
@@ -16,13 +18,14 @@ MOST_REPEATS = 3
 """A task that a planner says so often in a row it says for ever."""
 
 
-def tasks_in(scene: Scene, planner: Planner, *, seed: int = 0) -> Iterator[Task]:
-    """Tasks with their steps, one after the other and without end: ct2t and t2s in turn.
+def tasks_in(scene: Scene, planner: Planner, *, seed: int = 0, after: Sequence[Task] = ()) -> Iterator[Task]:
+    """Tasks with their steps, one after the other and without end: ct2t and t2s in turn; `after` were done before.
 
-    The same seed gives the same tasks. Raises PlanError where the planner cannot plan, answers something else than it
-    was asked for, gives a task no step or says one task for ever.
+    Whoever sits or lies after a task begins the next one by walking off. The same seed gives the same tasks. Raises
+    PlanError where the planner cannot plan, answers something else than it was asked for, gives a task no step or says
+    one task for ever.
     """
-    done: list[Task] = []
+    done = list(after)
     for number in range(1 << 31):
         said = _ask(planner, Request("ct2t", scene, tuple(done[-TOLD_TASKS:])), seed, number)
         if not isinstance(said, Task):
@@ -36,8 +39,17 @@ def tasks_in(scene: Scene, planner: Planner, *, seed: int = 0) -> Iterator[Task]
         steps = said.steps or _ask(planner, Request("t2s", tasks=(Task(said.text),)), seed, number)
         if not isinstance(steps, tuple) or not steps or not all(isinstance(step, Step) for step in steps):
             raise PlanError(f"{planner.name} was asked for the steps of {said.text!r} and answered {steps!r}")
+        if done and done[-1].steps[-1].program.events[-1].action in DOWN:
+            steps = _going(steps)
         done.append(Task(said.text, steps))
         yield done[-1]
+
+
+def _going(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Steps of somebody who sits or lies, of which a planner that breaks down one task alone is not told."""
+    if steps[0].program.events[0].action in GOING:
+        return steps
+    return (abilities()["walks forward"].step, *steps[: MOST_STEPS - 1])
 
 
 def _ask(planner: Planner, request: Request, seed: int, number: int) -> Answer:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kinalign.errors import PlanError
+from kinalign.errors import PlanError, PostureError
 from kinalign.events.compose import SHORTEST, Interval
 from kinalign.events.say import label
 from kinalign.judge.kinematic import KinematicJudge
@@ -301,7 +301,7 @@ class _Maker:
                 if len(motion) >= SHORTEST and joiner.takes(motion):
                     score = one.outcome.score if isinstance(one.outcome, Verdict) else None
                     return Take(motion, score, one.outcome.reason)
-        raise PlanError(
+        raise PostureError(
             f"segment {seed[1]}, {step.text!r}, begins in a posture that nothing leads to, or is too short, in all "
             f"{TRIES * self.num_candidates} candidates; put before it how the body gets there, or word it otherwise"
         )

@@ -7,7 +7,7 @@ alone, and after a change in a timeline only what is changed is made.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -105,11 +105,11 @@ def compose_command(config: Compose) -> LongMotion:
     model = TextToMotion.from_pretrained(config.model, adapter=adapter_shares(config.adapter) or None)
     with locked(config.out):
         takes = FolderOfTakes(config.out / "takes", {"model": model.name, "adapter": list(config.adapter)})
-        reel = _Reel(config.out, title=config.scene or "", with_page="html" in config.formats)
+        reel = Reel(config.out, title=config.scene or "", with_page="html" in config.formats)
         wanted = round(60 * FPS * (config.minutes or DEFAULT_MINUTES))
         parts = stream(
             model,
-            given if scene is None or planner is None else _planned(scene, planner, reel, wanted, seed=config.seed),
+            given if scene is None or planner is None else planned(scene, planner, reel, wanted, seed=config.seed),
             num_candidates=config.best_of,
             judge=judge,
             seed=config.seed,
@@ -123,9 +123,9 @@ def compose_command(config: Compose) -> LongMotion:
                 # with the last part no segment is new
                 advance(reel.num_frames - before if scene else not part.is_last, note=f"{reel.num_frames / FPS:.0f} s")
         long = reel.finish()
-        written = _write(long, config)
+        written = write_long(long, config)
     for shown in long.shown:
-        print(_told(shown))
+        print(told(shown))
     for path in written:
         print(path)
     return long
@@ -160,9 +160,11 @@ def _numbers(text: str) -> list[int]:
         raise ConfigError(f"reroll={text!r} is no list of segments; give their numbers: 3,5 (--reroll)") from error
 
 
-def _planned(scene: Scene, planner: Planner, reel: _Reel, wanted: int, *, seed: int) -> Iterator[Segment]:
-    """Segments of one task after the other until there are as many frames as wanted."""
-    for task in tasks_in(scene, planner, seed=seed):
+def planned(
+    scene: Scene, planner: Planner, reel: Reel, wanted: int, *, seed: int, after: Sequence[Task] = ()
+) -> Iterator[Segment]:
+    """Segments of one task after the other until there are as many frames as wanted; `after` says what was done."""
+    for task in tasks_in(scene, planner, seed=seed, after=after):
         yield from timeline_of([task])
         if reel.num_frames >= wanted:
             return
@@ -215,7 +217,7 @@ class FolderOfTakes:
         return json.loads(json.dumps({**self.settings, **made_of}))
 
 
-class _Reel:
+class Reel:
     """The frames that are final, on disk, and the segments in them; the page of what there is now and then."""
 
     def __init__(self, out: Path, *, title: str, with_page: bool) -> None:
@@ -252,7 +254,8 @@ def write_page(long: LongMotion, path: Path, *, title: str) -> Path:
     return write_player(long.motion, path, title=title, events=long.player_events())
 
 
-def _write(long: LongMotion, config: Compose) -> list[Path]:
+def write_long(long: LongMotion, config: Compose) -> list[Path]:
+    """Write plan.json, timeline.json and the motion in all formats; the paths of what was written."""
     scene = {} if config.scene is None else {"scene": config.scene}
     written = [
         write_json(config.out / "plan.json", {**scene, **plan_of(shown.segment for shown in long.shown).to_json()}),
@@ -286,7 +289,8 @@ def timeline_json(long: LongMotion) -> dict[str, Any]:
     }
 
 
-def _told(shown: Shown) -> str:
+def told(shown: Shown) -> str:
+    """A line for the terminal: when a segment happens, and its score."""
     score = "not judged" if shown.score is None else f"{shown.score} of 5"
     time = f"{shown.start / FPS:7.2f} to {shown.end / FPS:7.2f} s"
     return f"{shown.number:4d}  {time}  {score:10}  {shown.segment.step.text}"
