@@ -42,16 +42,21 @@ from kinalign.planning.network import END, MeaningReader, PlannerConfig, Planner
 from kinalign.planning.plan import Plan, Scene, Step, Task
 from kinalign.planning.plan_command import as_text
 from kinalign.planning.repertoire import abilities
+from kinalign.planning.sayings import SLOT, KnownScene, KnownTask, Sayings
 from kinalign.planning.tasks import KINDS, PLANNING_TASKS, Answer, PlanningTask, Request
 from kinalign.run import RunFolder, pack_rows, progress, write_atomically
 from kinalign.training import Draw, Optimization, optimize
 
+KEYS = {able.prompt: key for key, able in abilities().items()}
+"""Steps of the repertoire by their text in a plan."""
 REFUSALS = Path(__file__).with_name("planner_refusals.json")
 NETWORK = PlannerConfig()
 OPTIMIZATION = Optimization(
-    steps=1000, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
+    steps=2500, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
 )
-BATCH = 48
+BATCH = 50
+LESSONS: tuple[PlanningTask, ...] = (*PLANNING_TASKS, "t2s", "t2s")
+"""Of a batch each as much as each other: breaking down is the hardest to learn, and most of a plan."""
 NUM_CASTS = 2
 """Persons that a wording of a scene is told of, its own among them."""
 AGAIN = 0.15
@@ -104,7 +109,7 @@ def train(recipe: Recipe) -> Path:
     rng = np.random.default_rng(recipe.seed)
     casts = [many for scene in learned_from for many in casts_of(scene, persons(learned_from), rng)]
     steps = tuple(abilities())
-    spoken, names = words_of(casts, meaning)
+    spoken = words_of(casts, meaning)
     torch.manual_seed(recipe.seed)
     network = PlannerNetwork(NETWORK, words=meaning.words, spoken=spoken, num_steps=len(steps))
     settings = replace(OPTIMIZATION, steps=recipe.steps, seed=recipe.seed)
@@ -118,7 +123,7 @@ def train(recipe: Recipe) -> Path:
         network,
         meaning,
         steps,
-        names=names,
+        sayings=sayings(learned_from, meaning, cannot),
         not_english=not_english,
         cannot=cannot,
         reader_sha256=sha256_of_reader(reader),
@@ -181,11 +186,11 @@ def names_of(scene: WrittenScene) -> list[str]:
 def casts_of(scene: WrittenScene, others: Sequence[str], rng: np.random.Generator) -> Iterator[Cast]:
     """Each wording of a scene as it stands, and told of other persons where it is clear of whom it is told."""
     names = names_of(scene)
-    subject = re.compile(rf"(?:The (?:{'|'.join(map(re.escape, names))})|He|She)\b") if names else None
+    subject = subject_of(names)
     ways = tuple(task.ways for task in scene.tasks)
     for text in scene.wordings:
         begins = begin_of(text, names)
-        if begins is None or subject is None:
+        if begins is None:
             yield Cast("", text, tuple(task.wordings for task in scene.tasks), ways)
             continue
         own = begins["name"]
@@ -275,15 +280,15 @@ class School:
         self, casts: Sequence[Cast], meaning: MeaningReader, network: PlannerNetwork, steps: Sequence[str]
     ) -> None:
         self.casts, self.meaning, self.network = casts, meaning, network
-        self.token_of = {abilities()[step].step.text: 1 + place for place, step in enumerate(steps)}
+        self.token_of = {abilities()[step].prompt: 1 + place for place, step in enumerate(steps)}
 
     def terms(self, draw: Draw) -> dict[str, Tensor]:
-        """The loss on a batch of lessons, each kind as often as each other."""
+        """The loss on a batch of lessons."""
         torch.manual_seed(int(draw.rng.integers(2**31)))  # dropout draws from torch's own generator
         lessons = [
             lesson(self.casts[int(draw.rng.integers(len(self.casts)))], kind, draw.rng)
-            for kind in PLANNING_TASKS
-            for _ in range(BATCH // len(PLANNING_TASKS))
+            for kind in LESSONS
+            for _ in range(BATCH // len(LESSONS))
         ]
         lessons = draw.mine(lessons)
         loss, number = self.network.loss([self.told(one) for one in lessons], [self.tokens(one) for one in lessons])
@@ -300,14 +305,43 @@ class School:
         return [*(token + self.network.first_word for token in ids), END]
 
 
-def words_of(casts: Sequence[Cast], meaning: MeaningReader) -> tuple[Tensor, list[str]]:
-    """Tokens (N,) of all that the scenes say, and words that stand with a capital wherever they stand: Earth."""
-    texts = [text for cast in casts for text in read_of(cast)]
-    spoken = sorted({token for ids in meaning.tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids})
-    inner = [word for text in texts for word in re.findall(r"(?<=\s)[A-Za-z]\w*", text)]
-    small = {word for word in inner if word[0].islower()}
-    names = sorted({word for word in inner if word[0].isupper() and word.lower() not in small})
-    return torch.tensor(spoken), names
+def words_of(casts: Sequence[Cast], meaning: MeaningReader) -> Tensor:
+    """Tokens (N,) of all that the scenes say."""
+    rows = meaning.tokenizer([text for cast in casts for text in read_of(cast)], add_special_tokens=False)["input_ids"]
+    return torch.tensor(sorted({token for row in rows for token in row}))
+
+
+def sayings(corpus: Sequence[WrittenScene], meaning: MeaningReader, cannot: Gate) -> Sayings:
+    """Scenes and tasks of the corpus that are told of somebody, and what they mean; without what would be refused."""
+    known: list[KnownScene] = []
+    of_scenes, of_tasks = list[Tensor](), list[Tensor]()
+    for scene in corpus:
+        names = names_of(scene)
+        begins = {text: begin_of(text, names) for text in scene.wordings}
+        says = tuple(SLOT + text[found.end() :] for text, found in begins.items() if found)
+        if not says:
+            continue
+        subject = subject_of(names)
+        tasks = []
+        for task in scene.tasks:
+            told_of_one = [SLOT + text[found.end() :] for text in task.wordings if (found := subject.match(text))]
+            read = meaning.read([bare(text.replace(SLOT, "The person")) for text in told_of_one])
+            taken = [(text, one) for text, one in zip(told_of_one, read) if not cannot.refuses(one.doing)]
+            if taken:
+                steps = dict.fromkeys(step.text for way in task.ways for step in way)
+                tasks.append(KnownTask(tuple(text for text, _ in taken), tuple(KEYS[step] for step in steps)))
+                of_tasks.append(torch.stack([one.meaning for _, one in taken]).mean(0))
+        if tasks:
+            known.append(KnownScene(says, tuple(tasks)))
+            wordings = meaning.read([bare(text) for text in scene.wordings])
+            of_scenes.append(torch.stack([text.meaning for text in wordings]).mean(0))
+    return Sayings(known, of_scenes=torch.stack(of_scenes), of_tasks=torch.stack(of_tasks))
+
+
+def subject_of(names: Sequence[str]) -> re.Pattern[str]:
+    """How a task begins that is told of one of these."""
+    of_names = [f"The {re.escape(name)}" for name in names]
+    return re.compile(rf"(?:{'|'.join([*of_names, 'He', 'She'])})\b(?!')")
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -340,9 +374,9 @@ def tasks_told(corpus: Sequence[WrittenScene], rng: np.random.Generator) -> tupl
     who = somebody(corpus)
     tasks, scene_of = [], []
     for n, scene in enumerate(corpus):
-        own = "|".join(map(re.escape, names_of(scene)))
+        subject = subject_of(names_of(scene))
         for text in (text for task in scene.tasks for text in task.wordings):
-            told_of = re.sub(rf"^(?:The (?:{own})|He|She)\b", str(rng.choice(who)), text) if own else text
+            told_of = str(rng.choice(who)) + text[found.end() :] if (found := subject.match(text)) else text
             tasks.append(told_of.strip() if rng.random() < 0.5 else text)
             scene_of.append(n)
     return tasks, scene_of
