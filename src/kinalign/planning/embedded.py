@@ -31,6 +31,7 @@ from kinalign.planning.network import (
     PlannerNetwork,
     Told,
 )
+from kinalign.planning.persons import person_in, whole_words
 from kinalign.planning.plan import MOST_STEPS, Scene, Step, Task
 from kinalign.planning.repertoire import NUM_NEAREST, abilities, nearest
 from kinalign.planning.sayings import KnownScene, Saying, Sayings, says_again, told_of
@@ -63,6 +64,8 @@ NUM_TASKS, NUM_SCENES = 24, 24
 FIT_WEIGHT = 10.0
 """How much the log-probability of a saying grows with the cosine by which it fits."""
 SAYING_SAMPLING = Sampling(temperature=0.5, top_p=0.9)
+HABIT_WEIGHT = 1.0
+"""How much of what is usual in like tasks is added to the logits of steps."""
 STEP_SAMPLING = Sampling(temperature=1.0, top_p=0.9)
 
 _UNCOPIED = ("[CLS]", "[SEP]", "[UNK]", "[PAD]")
@@ -70,19 +73,31 @@ _UNCOPIED = ("[CLS]", "[SEP]", "[UNK]", "[PAD]")
 
 @dataclass(frozen=True)
 class Gate:
-    """A line through what texts mean: on which side of it a request is refused. Learned by the recipe."""
+    """A line through what texts or words mean, and on which side of it one is picked out. Learned by the recipe."""
 
     weight: tuple[float, ...]
     bias: float
     threshold: float
-    """Refused where the score is above."""
+    """Picked out where the score is above."""
 
     def score(self, meaning: Tensor) -> float:
-        """Log-odds that the text is to be refused."""
+        """Log-odds that it is to be picked out."""
         return float(meaning @ torch.tensor(self.weight)) + self.bias
 
-    def refuses(self, meaning: Tensor) -> bool:
+    def picks(self, meaning: Tensor) -> bool:
         return self.score(meaning) > self.threshold
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What is picked out of requests."""
+
+    not_english: Gate
+    """Texts of other languages, or of none."""
+    cannot: Gate
+    """Tasks that no steps of the repertoire show."""
+    person: Gate
+    """Words for persons."""
 
 
 class EmbeddedPlanner:
@@ -100,8 +115,7 @@ class EmbeddedPlanner:
         steps: Sequence[str],
         *,
         sayings: Sayings,
-        not_english: Gate,
-        cannot: Gate,
+        gates: Gates,
         reader_sha256: str,
     ) -> None:
         unknown = [step for step in steps if step not in abilities()]
@@ -111,9 +125,10 @@ class EmbeddedPlanner:
                 "(python -m kinalign.recipes.planner)"
             )
         self.network, self.reader, self.steps, self.sayings = network.eval(), reader, tuple(steps), sayings
-        self.not_english, self.cannot, self.reader_sha256 = not_english, cannot, reader_sha256
+        self.gates, self.reader_sha256 = gates, reader_sha256
         self.name = f"embedded ({sha256_of_weights([network, reader.own])[:8]})"
         programs = [abilities()[step].program for step in self.steps]
+        self._places = torch.tensor([list(abilities()).index(step) for step in self.steps])
         self._after_standing, self._after_down = may_follow(programs)
 
     def __call__(self, request: Request, *, seed: int = 0) -> Answer:
@@ -135,17 +150,23 @@ class EmbeddedPlanner:
             self.told(request),
             generator=generator,
             sampling=STEP_SAMPLING,
+            habit=HABIT_WEIGHT * self._habit(request),
             may_follow=self._after_down if is_down else self._after_standing,
             fewest=FEWEST_STEPS,
             most=MOST_STEPS,
         )
         return tuple(abilities()[self.steps[token - 1]].step for token in tokens)
 
+    def _habit(self, request: Request) -> Tensor:
+        """How usual (N,) each step is in tasks, or scenes, like this one."""
+        text = request.scene.text if request.scene else request.tasks[0].text
+        (read,) = self.reader.read([bare(text)])
+        return self.sayings.habit(read.meaning, of_scene=request.scene is not None)[self._places]
+
     def _saying(self, request: Request, generator: torch.Generator) -> str:
         """A sentence told of the person of the request, drawn by how well it fits and how likely it is."""
         gives_scene = KINDS[request.kind].gives == "scene"
-        told = self.told(request)
-        person = self._person(told, "a" if gives_scene else "the")
+        person = self._person(_texts(request), "a" if gives_scene else "the")
         done = [task.text for task in request.tasks]
         sayings = [
             (told_of(saying.text, person), saying.fits)
@@ -158,7 +179,7 @@ class EmbeddedPlanner:
             )
         ids = self.reader.tokenizer([text for text, _ in sayings], add_special_tokens=False)["input_ids"]
         likely = self.network.likelihoods(
-            told, [[*(token + self.network.first_word for token in row), END] for row in ids]
+            self.told(request), [[*(token + self.network.first_word for token in row), END] for row in ids]
         )
         fits = torch.tensor([fits for _, fits in sayings])
         place = sample((likely + FIT_WEIGHT * fits)[None], SAYING_SAMPLING, torch.rand(1, generator=generator))
@@ -176,16 +197,15 @@ class EmbeddedPlanner:
                 return self.sayings.scenes_of_tasks(torch.stack(meanings), NUM_SCENES)
         return self.sayings.scenes_of_steps(request.steps, NUM_SCENES)
 
-    def _person(self, told: Told, article: str) -> str:
-        """Whom an answer is told of: "the goalkeeper"; a person where nobody is named."""
-        (begin,) = self.reader.tokenizer.convert_tokens_to_ids([article])
-        found = self.network.person(told, begin + self.network.first_word)
-        words = joined(
-            self.reader.tokenizer.convert_ids_to_tokens([token - self.network.first_word for token in found])
-        )
-        if article == "a" and words[:1] in tuple("aeiou"):
-            article = "an"
-        return f"{article} {words or 'person'}"
+    def _person(self, texts: Sequence[str], article: str) -> str:
+        """Whom texts are told of, "the goalkeeper"; a person where nobody is named."""
+        for text, read in zip(texts, self.reader.read([bare(text) for text in texts])):
+            pieces = self.reader.tokenizer.convert_ids_to_tokens(read.token_ids.tolist())
+            words, vectors = whole_words(pieces, read.vectors)
+            scores = [max(map(self.gates.person.score, rows)) - self.gates.person.threshold for rows in vectors]
+            if found := person_in(text, words, scores, article=article):
+                return found
+        return f"{article} person"
 
     def told(self, request: Request) -> Told:
         """A request as the network is told it: scene and latest tasks word by word, the latest steps each as one."""
@@ -194,12 +214,12 @@ class EmbeddedPlanner:
     def reads(self, text: str) -> bool:
         """Whether a text is English, as far as the planner can tell."""
         (read,) = self.reader.read([bare(text)])
-        return re.search(r"[A-Za-z]{2}", text) is not None and not self.not_english.refuses(read.meaning)
+        return re.search(r"[A-Za-z]{2}", text) is not None and not self.gates.not_english.picks(read.meaning)
 
     def cannot_do(self, task: str) -> bool:
         """Whether a task is of those that no steps of the repertoire show, as far as the planner can tell."""
         (read,) = self.reader.read([bare(task)])
-        return self.cannot.refuses(read.doing)
+        return self.gates.cannot.picks(read.doing)
 
     def _check(self, request: Request) -> None:
         """Raises PlanError for what is to be refused."""
@@ -230,8 +250,7 @@ class EmbeddedPlanner:
                 "network": config_to_json(self.network.config),
                 "reader_sha256": self.reader_sha256,
                 "steps": list(self.steps),
-                "not_english": config_to_json(self.not_english),
-                "cannot": config_to_json(self.cannot),
+                "gates": config_to_json(self.gates),
                 "spoken": spoken,
                 "sayings": [config_to_json(scene) for scene in self.sayings.scenes],
             },
@@ -267,8 +286,7 @@ class EmbeddedPlanner:
             meaning,
             settings["steps"],
             sayings=Sayings(scenes, of_scenes=of_scenes, of_tasks=of_tasks),
-            not_english=config_from_json(Gate, settings["not_english"]),
-            cannot=config_from_json(Gate, settings["cannot"]),
+            gates=config_from_json(Gates, settings["gates"]),
             reader_sha256=settings["reader_sha256"],
         )
 
@@ -308,16 +326,6 @@ def may_follow(programs: Sequence[EventProgram]) -> tuple[Tensor, Tensor]:
     after_down = table.clone()
     after_down[END, 1:] = torch.tensor([program.events[0].action in GOING for program in programs])
     return table, after_down
-
-
-def joined(pieces: Sequence[str]) -> str:
-    """Pieces of words as a text.
-
-    >>> joined(["the", "sea", "##man", "'", "s", "three", "-", "master", ",", "at", "last", "."])
-    "the seaman's three-master, at last."
-    """
-    text = " ".join(pieces).replace(" ##", "")
-    return re.sub(r" ?(['-]) ?", r"\1", re.sub(r" ([.,;:!?])", r"\1", text))
 
 
 def shipped_reader() -> Reader:

@@ -264,10 +264,11 @@ class PlannerNetwork(nn.Module):
         generator: torch.Generator,
         sampling: Sampling,
         may_follow: Tensor,
+        habit: Tensor,
         fewest: int,
         most: int,
     ) -> list[int]:
-        """`fewest` to `most` steps, tokens, that answer a request.
+        """`fewest` to `most` steps, tokens, that answer a request; `habit` (num_steps,) is added to their logits.
 
         `may_follow` (1 + num_steps, 1 + num_steps) says which token may stand after which; row END is the beginning.
         """
@@ -276,7 +277,8 @@ class PlannerNetwork(nn.Module):
         for place, chance in enumerate(torch.rand(most, 1, generator=generator)):
             hidden = self.decode([told], states, is_place, tokens)[:, -1]
             last = int(tokens[0, -1]) if place else END
-            logits = self.step_logits(hidden).masked_fill(~may_follow[last], -torch.inf)
+            logits = self.step_logits(hidden) + F.pad(habit, (1, 0))
+            logits = logits.masked_fill(~may_follow[last], -torch.inf)
             if place < fewest:
                 logits[:, END] = -torch.inf
             chosen = sample(logits, sampling, chance)
@@ -284,22 +286,6 @@ class PlannerNetwork(nn.Module):
                 break
             tokens = torch.cat((tokens, chosen[:, None]), dim=1)
         return tokens[0].tolist()
-
-    @torch.no_grad()
-    def person(self, told: Told, begin: int, *, most: int = 6) -> list[int]:
-        """Words of the request, tokens, with which an answer that begins with `begin` goes on: whom it is told of.
-
-        None where the network would rather say a word of its own.
-        """
-        states, is_place, words = self.encode([told])
-        tokens = [begin]
-        while len(tokens) <= most:
-            hidden = self.decode([told], states, is_place, torch.tensor([tokens]))[:, -1:]
-            _, pointed, copies = self._text(hidden, states, words)
-            if copies.item() < 0.5:
-                break
-            tokens.append(int(words[0, pointed[0, 0].argmax()]))
-        return tokens[1:]
 
     @torch.no_grad()
     def likelihoods(self, told: Told, answers: Sequence[Sequence[int]]) -> Tensor:

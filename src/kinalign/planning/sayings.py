@@ -19,6 +19,10 @@ from torch import Tensor
 from kinalign.planning.plan import Step
 from kinalign.planning.repertoire import abilities
 
+SHARPNESS = 0.06
+"""Of a cosine: what is nearer by this much counts e times as much."""
+COMMON = 0.1
+"""Share of all tasks, near or not, in what is usual in near ones."""
 SLOT = "{}"
 """Where a saying names whom it is told of."""
 
@@ -55,9 +59,9 @@ class Sayings:
         self._scene_of = torch.tensor([place for place, scene in enumerate(scenes) for _ in scene.tasks])
         keys = {key: place for place, key in enumerate(abilities())}
         self._steps = torch.zeros(len(self.tasks), len(keys))
+        """(T, K) which steps of the repertoire a task has."""
         for row, task in zip(self._steps, self.tasks):
             row[[keys[step] for step in task.steps]] = 1.0
-        self._keys = keys
 
     def tasks_in(self, scene: Tensor, number: int) -> Iterator[Saying]:
         """Sayings of the tasks that suit a scene of this meaning (W,) best: by themselves, and by their own scene."""
@@ -82,6 +86,18 @@ class Sayings:
         given = self._given(steps) * (len(self.tasks) / (1 + self._steps.sum(0))).log()
         rows = self._steps.split([len(scene.tasks) for scene in self.scenes])
         return self._best(self.scenes, torch.stack([(row.mean(0) * given).sum() for row in rows]), number)
+
+    def habit(self, meaning: Tensor, *, of_scene: bool = False) -> Tensor:
+        """How much likelier (K,) each step of the repertoire is in tasks, or in scenes, that mean the like than in all.
+
+        Logarithms, above 0 where it is usual there. After Khandelwal et al., Generalization through Memorization
+        (ICLR 2020), with a bag of steps for the next word.
+        """
+        near = (self.of_scenes @ meaning)[self._scene_of] if of_scene else self.of_tasks @ meaning
+        shares = self._steps / self._steps.sum(1, keepdim=True)
+        everywhere = shares.mean(0)
+        there = (near / SHARPNESS).softmax(0) @ shares
+        return ((1 - COMMON) * there + COMMON * everywhere).clamp(min=1e-6).log() - everywhere.clamp(min=1e-6).log()
 
     def _given(self, steps: Sequence[Step]) -> Tensor:
         """(K,) 1 for each step of the repertoire that is among these."""

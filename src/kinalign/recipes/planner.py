@@ -33,12 +33,14 @@ from kinalign.planning.corpus import Split, WrittenScene, load_scenes, rows
 from kinalign.planning.embedded import (
     EmbeddedPlanner,
     Gate,
+    Gates,
     bare,
     sha256_of_reader,
     shipped_reader,
     told,
 )
-from kinalign.planning.network import END, MeaningReader, PlannerConfig, PlannerNetwork, Text, Told
+from kinalign.planning.network import END, MeaningReader, PlannerConfig, PlannerNetwork, Told
+from kinalign.planning.persons import whole_words
 from kinalign.planning.plan import Plan, Scene, Step, Task
 from kinalign.planning.plan_command import as_text
 from kinalign.planning.repertoire import abilities
@@ -52,7 +54,7 @@ KEYS = {able.prompt: key for key, able in abilities().items()}
 REFUSALS = Path(__file__).with_name("planner_refusals.json")
 NETWORK = PlannerConfig()
 OPTIMIZATION = Optimization(
-    steps=2500, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
+    steps=900, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
 )
 BATCH = 50
 LESSONS: tuple[PlanningTask, ...] = (*PLANNING_TASKS, "t2s", "t2s")
@@ -61,8 +63,8 @@ NUM_CASTS = 2
 """Persons that a wording of a scene is told of, its own among them."""
 AGAIN = 0.15
 """Share of requests in a scene of which all was done already, and begins again."""
-FALSE_REFUSALS, FALSE_FOREIGN = 0.05, 0.001
-"""Shares of the tasks and of the texts of train scenes that are refused falsely."""
+FALSE_REFUSALS, FALSE_FOREIGN, FALSE_PERSONS = 0.05, 0.001, 0.05
+"""Shares of the tasks and of the texts of train scenes that are refused falsely, and of words taken for a person."""
 TOLD = 3
 """Persons that an activity is told of."""
 PERSONS = "person man woman boy girl child teenager lady guy player worker".split()
@@ -118,14 +120,13 @@ def train(recipe: Recipe) -> Path:
     meaning.read([bare(text) for text in texts])
     school = School(casts, meaning, network, steps)
     optimize(run, network, school.terms, settings)
-    not_english, cannot = gates(learned_from, meaning, rng)
+    found = gates(learned_from, meaning, rng)
     planner = EmbeddedPlanner(
         network,
         meaning,
         steps,
-        sayings=sayings(learned_from, meaning, cannot),
-        not_english=not_english,
-        cannot=cannot,
+        sayings=sayings(learned_from, meaning, found.cannot),
+        gates=found,
         reader_sha256=sha256_of_reader(reader),
     )
     folder = planner.save_pretrained(recipe.out / "model")
@@ -326,7 +327,7 @@ def sayings(corpus: Sequence[WrittenScene], meaning: MeaningReader, cannot: Gate
         for task in scene.tasks:
             told_of_one = [SLOT + text[found.end() :] for text in task.wordings if (found := subject.match(text))]
             read = meaning.read([bare(text.replace(SLOT, "The person")) for text in told_of_one])
-            taken = [(text, one) for text, one in zip(told_of_one, read) if not cannot.refuses(one.doing)]
+            taken = [(text, one) for text, one in zip(told_of_one, read) if not cannot.picks(one.doing)]
             if taken:
                 steps = dict.fromkeys(step.text for way in task.ways for step in way)
                 tasks.append(KnownTask(tuple(text for text, _ in taken), tuple(KEYS[step] for step in steps)))
@@ -347,26 +348,49 @@ def subject_of(names: Sequence[str]) -> re.Pattern[str]:
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
-def gates(corpus: Sequence[WrittenScene], meaning: MeaningReader, rng: np.random.Generator) -> tuple[Gate, Gate]:
-    """What tells other languages, and what tells activities that the model cannot show."""
+def gates(corpus: Sequence[WrittenScene], meaning: MeaningReader, rng: np.random.Generator) -> Gates:
+    """What tells other languages, activities that the model cannot show, and words for persons."""
 
-    def read(texts: Sequence[str]) -> list[Text]:
-        return meaning.read([bare(text) for text in texts])
+    def meanings(texts: Sequence[str]) -> Tensor:
+        return torch.stack([text.meaning for text in meaning.read([bare(text) for text in texts])])
+
+    def doings(texts: Sequence[str]) -> Tensor:
+        return torch.stack([text.doing for text in meaning.read([bare(text) for text in texts])])
 
     tasks, scene_of = tasks_told(corpus, rng)
     activities = activities_told(corpus, "train", rng)
     scenes = [(text, n) for n, scene in enumerate(corpus) for text in scene.wordings]
     spoken = [*tasks, *(text for text, _ in scenes), *activities]
     of_scene = [*scene_of, *(n for _, n in scenes), *range(len(activities))]
+    foreign = refusals("not_english", "train")
+    words, of_person, word_of = words_told(corpus, meaning, rng)
+    others = [n for n, is_person in zip(word_of, of_person.tolist()) if not is_person]
+    return Gates(
+        not_english=gate(meanings(spoken), meanings(foreign), of_scene, most_false=FALSE_FOREIGN),
+        cannot=gate(doings(tasks), doings(activities), scene_of, most_false=FALSE_REFUSALS),
+        person=gate(words[~of_person], words[of_person], others, most_false=FALSE_PERSONS),
+    )
 
-    def meanings(texts: Sequence[str]) -> Tensor:
-        return torch.stack([text.meaning for text in read(texts)])
 
-    def doings(texts: Sequence[str]) -> Tensor:
-        return torch.stack([text.doing for text in read(texts)])
-
-    not_english = gate(meanings(spoken), meanings(refusals("not_english", "train")), of_scene, most_false=FALSE_FOREIGN)
-    return not_english, gate(doings(tasks), doings(activities), scene_of, most_false=FALSE_REFUSALS)
+def words_told(
+    corpus: Sequence[WrittenScene], meaning: MeaningReader, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, list[int]]:
+    """Unit vectors (N, W) of the words of scenes, which are of a person (N,), and which scene each is of."""
+    vectors, of_person, scene_of = list[Tensor](), list[bool](), list[int]()
+    for n, scene in enumerate(corpus):
+        for cast in casts_of(scene, persons(corpus), rng):
+            (read,) = meaning.read([bare(cast.scene)])
+            pieces = meaning.tokenizer.convert_ids_to_tokens(read.token_ids.tolist())
+            words, rows = whole_words(pieces, read.vectors)
+            own = cast.person.lower().split()
+            first = next((at for at in range(len(words)) if own and words[at : at + len(own)] == own), None)
+            if first is None:
+                continue
+            for at, row in enumerate(rows):
+                vectors.append(row)
+                of_person += [first <= at < first + len(own)] * len(row)
+                scene_of += [n] * len(row)
+    return torch.cat(vectors), torch.tensor(of_person), scene_of
 
 
 def tasks_told(corpus: Sequence[WrittenScene], rng: np.random.Generator) -> tuple[list[str], list[int]]:
