@@ -1,14 +1,15 @@
 """The embedded planner: a small language model that knows what the shipped model can do, and works without a network.
 
 It answers all eight planning tasks. Steps are chosen among those of the repertoire, so only plans that can be shown can
-be said; tasks and scenes are sentences of its own. What it is asked is first looked at: a text that is no English and a
-task that a body cannot show without things, water or wheels are refused, with the nearest that can be done.
+be said; tasks and scenes are sentences that it knows, told of whom the request names (sayings.py). What it is asked is
+first looked at: a text that is no English and a task that a body cannot show without things, water or wheels are
+refused, with the nearest that can be done.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from kinalign.errors import CheckpointError, PlanError
 from kinalign.events.program import EventProgram
-from kinalign.lm.model import MotionLM, Sampling
+from kinalign.lm.model import MotionLM, Sampling, sample
 from kinalign.lm.reader import Reader
 from kinalign.pipeline import shipped_model
 from kinalign.planning.consistency import DOWN, GOING
@@ -30,8 +31,10 @@ from kinalign.planning.network import (
     PlannerNetwork,
     Told,
 )
-from kinalign.planning.plan import MOST_STEPS, Scene, Task
+from kinalign.planning.persons import person_in, whole_words
+from kinalign.planning.plan import MOST_STEPS, Scene, Step, Task
 from kinalign.planning.repertoire import NUM_NEAREST, abilities, nearest
+from kinalign.planning.sayings import KnownScene, Saying, Sayings, says_again, told_of
 from kinalign.planning.tasks import KINDS, Answer, Request
 from kinalign.run import (
     SCALE,
@@ -49,18 +52,20 @@ from kinalign.run import (
 
 SHIPPED_PLANNER = "planner"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+SCENES, TASKS = "sayings.scenes", "sayings.tasks"
 
-TRIES = 8
-"""Answers that are drawn for a request; the first one that is a plan is given."""
 MOST_TASKS = 4
 """Of what was done before, the latest tasks that are read."""
 MOST_READ_STEPS = 12
 """Of what was done before, the latest steps that are read."""
-MOST_WORDS = 28
-"""Tokens of an answer in words."""
-FEWEST_WORDS = 4
-"""With the full stop."""
-TEXT_SAMPLING = Sampling(temperature=0.8, top_p=0.9)
+FEWEST_STEPS = 2
+NUM_TASKS, NUM_SCENES = 24, 24
+"""Tasks and scenes, each in its wordings, among which an answer is drawn."""
+FIT_WEIGHT = 10.0
+"""How much the log-probability of a saying grows with the cosine by which it fits."""
+SAYING_SAMPLING = Sampling(temperature=0.5, top_p=0.9)
+HABIT_WEIGHT = 1.0
+"""How much of what is usual in like tasks is added to the logits of steps."""
 STEP_SAMPLING = Sampling(temperature=1.0, top_p=0.9)
 
 _UNCOPIED = ("[CLS]", "[SEP]", "[UNK]", "[PAD]")
@@ -68,19 +73,31 @@ _UNCOPIED = ("[CLS]", "[SEP]", "[UNK]", "[PAD]")
 
 @dataclass(frozen=True)
 class Gate:
-    """A line through what texts mean: on which side of it a request is refused. Learned by the recipe."""
+    """A line through what texts or words mean, and on which side of it one is picked out. Learned by the recipe."""
 
     weight: tuple[float, ...]
     bias: float
     threshold: float
-    """Refused where the score is above."""
+    """Picked out where the score is above."""
 
     def score(self, meaning: Tensor) -> float:
-        """Log-odds that the text is to be refused."""
+        """Log-odds that it is to be picked out."""
         return float(meaning @ torch.tensor(self.weight)) + self.bias
 
-    def refuses(self, meaning: Tensor) -> bool:
+    def picks(self, meaning: Tensor) -> bool:
         return self.score(meaning) > self.threshold
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What is picked out of requests."""
+
+    not_english: Gate
+    """Texts of other languages, or of none."""
+    cannot: Gate
+    """Tasks that no steps of the repertoire show."""
+    person: Gate
+    """Words for persons."""
 
 
 class EmbeddedPlanner:
@@ -97,9 +114,8 @@ class EmbeddedPlanner:
         reader: MeaningReader,
         steps: Sequence[str],
         *,
-        names: Sequence[str],
-        not_english: Gate,
-        cannot: Gate,
+        sayings: Sayings,
+        gates: Gates,
         reader_sha256: str,
     ) -> None:
         unknown = [step for step in steps if step not in abilities()]
@@ -108,47 +124,88 @@ class EmbeddedPlanner:
                 f"this planner plans {unknown[0]!r}, which the model cannot do any more; train it again "
                 "(python -m kinalign.recipes.planner)"
             )
-        self.network, self.reader, self.steps, self.names = network.eval(), reader.eval(), tuple(steps), tuple(names)
-        self.not_english, self.cannot, self.reader_sha256 = not_english, cannot, reader_sha256
+        self.network, self.reader, self.steps, self.sayings = network.eval(), reader, tuple(steps), sayings
+        self.gates, self.reader_sha256 = gates, reader_sha256
         self.name = f"embedded ({sha256_of_weights([network, reader.own])[:8]})"
         programs = [abilities()[step].program for step in self.steps]
+        self._places = torch.tensor([list(abilities()).index(step) for step in self.steps])
         self._after_standing, self._after_down = may_follow(programs)
-        self._names = {name.lower(): name for name in names}
 
     def __call__(self, request: Request, *, seed: int = 0) -> Answer:
         """The answer to a request, one for each seed.
 
-        Raises PlanError for a text that is no English, a task that cannot be shown, and where each of the answers drawn
-        for this seed is no plan or says again what was done.
+        Raises PlanError for a text that is no English, for a task that cannot be shown, and where all that could be
+        said was done already.
         """
         self._check(request)
-        gives = KINDS[request.kind].gives
         generator = torch.Generator().manual_seed(seed)
+        if KINDS[request.kind].gives == "steps":
+            return self._steps(request, generator)
+        text = self._saying(request, generator)
+        return Scene(text) if KINDS[request.kind].gives == "scene" else Task(text)
+
+    def _steps(self, request: Request, generator: torch.Generator) -> tuple[Step, ...]:
         is_down = bool(request.steps) and request.steps[-1].program.events[-1].action in DOWN
-        rows = self.network.answers(
+        tokens = self.network.steps_after(
             self.told(request),
-            1 if gives == "steps" else TRIES,
             generator=generator,
-            sampling=STEP_SAMPLING if gives == "steps" else TEXT_SAMPLING,
+            sampling=STEP_SAMPLING,
+            habit=HABIT_WEIGHT * self._habit(request),
             may_follow=self._after_down if is_down else self._after_standing,
-            fewest=2 if gives == "steps" else FEWEST_WORDS,
-            most=MOST_STEPS if gives == "steps" else MOST_WORDS,
+            fewest=FEWEST_STEPS,
+            most=MOST_STEPS,
         )
-        if gives == "steps":
-            return tuple(abilities()[self.steps[token - 1]].step for token in rows[0] if token != END)
-        said = [self._text(row, request) for row in rows if row[-1] == END]
-        done = {bare(text).lower() for text in _texts(request)}
-        for text in filter(None, said):
-            if bare(text).lower() in done:
-                continue
-            if gives == "scene":
-                return Scene(text)
-            if not self.cannot_do(text):
-                return Task(text)
-        raise PlanError(
-            f"{TRIES} answers to {request.kind} of seed {seed} say nothing new that can be done, as in "
-            f"{next(iter(said), '')!r}; take another seed"
+        return tuple(abilities()[self.steps[token - 1]].step for token in tokens)
+
+    def _habit(self, request: Request) -> Tensor:
+        """How usual (N,) each step is in tasks, or scenes, like this one."""
+        text = request.scene.text if request.scene else request.tasks[0].text
+        (read,) = self.reader.read([bare(text)])
+        return self.sayings.habit(read.meaning, of_scene=request.scene is not None)[self._places]
+
+    def _saying(self, request: Request, generator: torch.Generator) -> str:
+        """A sentence told of the person of the request, drawn by how well it fits and how likely it is."""
+        gives_scene = KINDS[request.kind].gives == "scene"
+        person = self._person(_texts(request), "a" if gives_scene else "the")
+        done = [task.text for task in request.tasks]
+        sayings = [
+            (told_of(saying.text, person), saying.fits)
+            for saying in self._fitting(request)
+            if not any(says_again(text, saying.text) for text in done)
+        ]
+        if not sayings:
+            raise PlanError(
+                f"all that the planner could say to {request.kind} was done already; tell it less of the past"
+            )
+        ids = self.reader.tokenizer([text for text, _ in sayings], add_special_tokens=False)["input_ids"]
+        likely = self.network.likelihoods(
+            self.told(request), [[*(token + self.network.first_word for token in row), END] for row in ids]
         )
+        fits = torch.tensor([fits for _, fits in sayings])
+        place = sample((likely + FIT_WEIGHT * fits)[None], SAYING_SAMPLING, torch.rand(1, generator=generator))
+        return sayings[int(place)][0]
+
+    def _fitting(self, request: Request) -> Iterator[Saying]:
+        """What could be said to a request."""
+        meanings = [read.meaning for read in self.reader.read([bare(text) for text in _texts(request)])]
+        match request.kind:
+            case "ct2t" | "cs2t":
+                return self.sayings.tasks_in(meanings[0], NUM_TASKS)
+            case "s2t":
+                return self.sayings.tasks_of(request.steps, NUM_TASKS)
+            case "t2c":
+                return self.sayings.scenes_of_tasks(torch.stack(meanings), NUM_SCENES)
+        return self.sayings.scenes_of_steps(request.steps, NUM_SCENES)
+
+    def _person(self, texts: Sequence[str], article: str) -> str:
+        """Whom texts are told of, "the goalkeeper"; a person where nobody is named."""
+        for text, read in zip(texts, self.reader.read([bare(text) for text in texts])):
+            pieces = self.reader.tokenizer.convert_ids_to_tokens(read.token_ids.tolist())
+            words, vectors = whole_words(pieces, read.vectors)
+            scores = [max(map(self.gates.person.score, rows)) - self.gates.person.threshold for rows in vectors]
+            if found := person_in(text, words, scores, article=article):
+                return found
+        return f"{article} person"
 
     def told(self, request: Request) -> Told:
         """A request as the network is told it: scene and latest tasks word by word, the latest steps each as one."""
@@ -157,12 +214,12 @@ class EmbeddedPlanner:
     def reads(self, text: str) -> bool:
         """Whether a text is English, as far as the planner can tell."""
         (read,) = self.reader.read([bare(text)])
-        return re.search(r"[A-Za-z]{2}", text) is not None and not self.not_english.refuses(read.meaning)
+        return re.search(r"[A-Za-z]{2}", text) is not None and not self.gates.not_english.picks(read.meaning)
 
     def cannot_do(self, task: str) -> bool:
         """Whether a task is of those that no steps of the repertoire show, as far as the planner can tell."""
         (read,) = self.reader.read([bare(task)])
-        return self.cannot.refuses(read.doing)
+        return self.gates.cannot.picks(read.doing)
 
     def _check(self, request: Request) -> None:
         """Raises PlanError for what is to be refused."""
@@ -174,24 +231,13 @@ class EmbeddedPlanner:
             near = "; ".join(offer.text for offer in offers)
             raise PlanError(f"the model cannot do {task[:80]!r}; the nearest actions that it can: {near}")
 
-    def _text(self, row: Sequence[int], request: Request) -> str:
-        """Tokens of an answer as a sentence; nothing where it is none."""
-        ids = [token - self.network.first_word for token in row if token != END]
-        words = self.reader.tokenizer.convert_ids_to_tokens(ids)
-        text = joined(words)
-        if not re.fullmatch(r"[^.!?]*[A-Za-z][^.!?]*[.!?]", text):
-            return ""
-        named = self._names | {
-            word.lower(): word for told in _texts(request) for word in re.findall(r"(?<=\s)[A-Z]\w+", told)
-        }
-        text = re.sub(r"\w+", lambda word: named.get(word[0], word[0]), text)
-        return text[0].upper() + text[1:]
-
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write config.json and model.safetensors: matrices in 8 bits a weight, the rest in half precision."""
         folder = Path(folder)
         tensors: dict[str, Tensor] = {}
-        for name, tensor in _own(self.network, self.reader).state_dict().items():
+        own = _own(self.network, self.reader).state_dict()
+        own |= {SCENES: self.sayings.of_scenes, TASKS: self.sayings.of_tasks}
+        for name, tensor in own.items():
             if tensor.dim() == 2:
                 tensors[name], tensors[name + SCALE] = pack_rows(tensor)
             else:
@@ -204,10 +250,9 @@ class EmbeddedPlanner:
                 "network": config_to_json(self.network.config),
                 "reader_sha256": self.reader_sha256,
                 "steps": list(self.steps),
-                "names": list(self.names),
-                "not_english": config_to_json(self.not_english),
-                "cannot": config_to_json(self.cannot),
+                "gates": config_to_json(self.gates),
                 "spoken": spoken,
+                "sayings": [config_to_json(scene) for scene in self.sayings.scenes],
             },
         )
         return folder
@@ -232,15 +277,16 @@ class EmbeddedPlanner:
         meaning = MeaningReader(reader, config.shared_layers)
         spoken = torch.tensor(reader.tokenizer.convert_tokens_to_ids(settings["spoken"]))
         network = PlannerNetwork(config, words=meaning.words, spoken=spoken, num_steps=len(settings["steps"]))
-        own = _own(network, meaning)
-        load_strictly(own, unpack_rows(read_tensors(folder / WEIGHTS)), origin=str(folder / WEIGHTS))
+        tensors = unpack_rows(read_tensors(folder / WEIGHTS))
+        of_scenes, of_tasks = (tensors.pop(name, torch.zeros(0)) for name in (SCENES, TASKS))
+        load_strictly(_own(network, meaning), tensors, origin=str(folder / WEIGHTS))
+        scenes = [config_from_json(KnownScene, scene) for scene in settings["sayings"]]
         return EmbeddedPlanner(
             network,
             meaning,
             settings["steps"],
-            names=settings["names"],
-            not_english=config_from_json(Gate, settings["not_english"]),
-            cannot=config_from_json(Gate, settings["cannot"]),
+            sayings=Sayings(scenes, of_scenes=of_scenes, of_tasks=of_tasks),
+            gates=config_from_json(Gates, settings["gates"]),
             reader_sha256=settings["reader_sha256"],
         )
 
@@ -280,16 +326,6 @@ def may_follow(programs: Sequence[EventProgram]) -> tuple[Tensor, Tensor]:
     after_down = table.clone()
     after_down[END, 1:] = torch.tensor([program.events[0].action in GOING for program in programs])
     return table, after_down
-
-
-def joined(pieces: Sequence[str]) -> str:
-    """Pieces of words as a text.
-
-    >>> joined(["the", "sea", "##man", "'", "s", "three", "-", "master", ",", "at", "last", "."])
-    "the seaman's three-master, at last."
-    """
-    text = " ".join(pieces).replace(" ##", "")
-    return re.sub(r" ?(['-]) ?", r"\1", re.sub(r" ([.,;:!?])", r"\1", text))
 
 
 def shipped_reader() -> Reader:

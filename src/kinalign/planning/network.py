@@ -213,15 +213,6 @@ class PlannerNetwork(nn.Module):
         """Logits (..., 1 + num_steps) of END and the steps."""
         return F.linear(hidden, self.steps.weight) * self.config.width**-0.5
 
-    def word_logps(self, hidden: Tensor, states: Tensor, words: Tensor) -> Tensor:
-        """Log-probabilities (B, L, G) of all tokens where an answer is a text: said, or copied."""
-        said, pointed, copies = self._text(hidden, states, words)
-        whole = torch.zeros(*hidden.shape[:2], self.num_tokens, device=hidden.device)
-        whole[..., END] = said[..., 0] * (1 - copies[..., 0])
-        whole[..., self.first_word + self.spoken] = said[..., 1:] * (1 - copies)
-        places = words.clamp(min=0)[:, None].expand_as(pointed)
-        return whole.scatter_add(-1, places, pointed * copies).clamp(min=1e-9).log()
-
     def loss(self, told: Sequence[Told], answers: Sequence[Sequence[int]]) -> tuple[Tensor, int]:
         """Mean cross-entropy () of answers, tokens with END, and over how many tokens."""
         total = self.narrow.weight.new_zeros(())
@@ -242,7 +233,7 @@ class PlannerNetwork(nn.Module):
         return total / number, number
 
     def _label_logps(self, hidden: Tensor, states: Tensor, words: Tensor, labels: Tensor) -> Tensor:
-        """Log-probabilities (B, L) of labels, of all that are tokens, 0 elsewhere: as `word_logps`, without all G."""
+        """Log-probabilities (B, L) of labels, of all that are tokens, 0 elsewhere: said, or copied."""
         said, pointed, copies = self._text(hidden, states, words)
         place_of = torch.full((self.num_tokens,), -1, device=labels.device)
         place_of[END] = 0
@@ -266,44 +257,43 @@ class PlannerNetwork(nn.Module):
         return said, pointed, copies
 
     @torch.no_grad()
-    def answers(
+    def steps_after(
         self,
         told: Told,
-        number: int,
         *,
         generator: torch.Generator,
         sampling: Sampling,
         may_follow: Tensor,
+        habit: Tensor,
         fewest: int,
         most: int,
-    ) -> list[list[int]]:
-        """Answers to one request, drawn independently, each of `fewest` to `most` tokens and END.
+    ) -> list[int]:
+        """`fewest` to `most` steps, tokens, that answer a request; `habit` (num_steps,) is added to their logits.
 
-        `may_follow` (1 + num_steps, 1 + num_steps) says for steps which token may stand after which; row END is the
-        beginning. An answer in words that has not come to its end by then is given without END.
+        `may_follow` (1 + num_steps, 1 + num_steps) says which token may stand after which; row END is the beginning.
         """
-        states, is_place, words = (part.expand(number, *part.shape[1:]) for part in self.encode([told]))
-        tokens = torch.zeros(number, 0, dtype=torch.long)
-        chances = torch.rand(most + 1, number, generator=generator)
-        is_open = torch.ones(number, dtype=torch.bool)
-        gives_steps = KINDS[told.kind].gives == "steps"
-        for place in range(most + 1):
-            hidden = self.decode([told] * number, states, is_place, tokens)[:, -1:]
-            if gives_steps:
-                last = tokens[:, -1] if place else torch.full((number,), END)
-                is_known = may_follow[last] if place < most else torch.arange(1 + self.num_steps) == END
-                logps = self.step_logits(hidden)[:, 0].masked_fill(~is_known, -torch.inf)
-            else:
-                logps = self.word_logps(hidden, states, words)[:, 0]
+        states, is_place, _ = self.encode([told])
+        tokens = torch.zeros(1, 0, dtype=torch.long)
+        for place, chance in enumerate(torch.rand(most, 1, generator=generator)):
+            hidden = self.decode([told], states, is_place, tokens)[:, -1]
+            last = int(tokens[0, -1]) if place else END
+            logits = self.step_logits(hidden) + F.pad(habit, (1, 0))
+            logits = logits.masked_fill(~may_follow[last], -torch.inf)
             if place < fewest:
-                logps[:, END] = -torch.inf
-            chosen = sample(logps, sampling, chances[place])
-            tokens = torch.cat((tokens, chosen.masked_fill(~is_open, END)[:, None]), dim=1)
-            is_open &= chosen != END
-            if not is_open.any():
+                logits[:, END] = -torch.inf
+            chosen = sample(logits, sampling, chance)
+            if int(chosen) == END:
                 break
-        return [_up_to_end(row) for row in tokens.tolist()]
+            tokens = torch.cat((tokens, chosen[:, None]), dim=1)
+        return tokens[0].tolist()
 
-
-def _up_to_end(row: list[int]) -> list[int]:
-    return row[: row.index(END) + 1] if END in row else row
+    @torch.no_grad()
+    def likelihoods(self, told: Told, answers: Sequence[Sequence[int]]) -> Tensor:
+        """Mean log-probability (N,) of the tokens of each of N answers in words to one request."""
+        number = len(answers)
+        states, is_place, words = (part.expand(number, *part.shape[1:]) for part in self.encode([told]))
+        labels = nn.utils.rnn.pad_sequence(
+            [torch.tensor(answer) for answer in answers], batch_first=True, padding_value=NOTHING
+        )
+        hidden = self.decode([told] * number, states, is_place, labels[:, :-1].clamp(min=0))
+        return self._label_logps(hidden, states, words, labels).sum(1) / (labels != NOTHING).sum(1)

@@ -33,31 +33,38 @@ from kinalign.planning.corpus import Split, WrittenScene, load_scenes, rows
 from kinalign.planning.embedded import (
     EmbeddedPlanner,
     Gate,
+    Gates,
     bare,
     sha256_of_reader,
     shipped_reader,
     told,
 )
-from kinalign.planning.network import END, MeaningReader, PlannerConfig, PlannerNetwork, Text, Told
+from kinalign.planning.network import END, MeaningReader, PlannerConfig, PlannerNetwork, Told
+from kinalign.planning.persons import whole_words
 from kinalign.planning.plan import Plan, Scene, Step, Task
 from kinalign.planning.plan_command import as_text
 from kinalign.planning.repertoire import abilities
+from kinalign.planning.sayings import SLOT, KnownScene, KnownTask, Sayings
 from kinalign.planning.tasks import KINDS, PLANNING_TASKS, Answer, PlanningTask, Request
 from kinalign.run import RunFolder, pack_rows, progress, write_atomically
 from kinalign.training import Draw, Optimization, optimize
 
+KEYS = {able.prompt: key for key, able in abilities().items()}
+"""Steps of the repertoire by their text in a plan."""
 REFUSALS = Path(__file__).with_name("planner_refusals.json")
 NETWORK = PlannerConfig()
 OPTIMIZATION = Optimization(
-    steps=1000, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
+    steps=900, learning_rate=1e-3, warmup_steps=100, betas=(0.9, 0.98), log_every=50, checkpoint_every=100
 )
-BATCH = 48
+BATCH = 50
+LESSONS: tuple[PlanningTask, ...] = (*PLANNING_TASKS, "t2s", "t2s")
+"""Of a batch each as much as each other: breaking down is the hardest to learn, and most of a plan."""
 NUM_CASTS = 2
 """Persons that a wording of a scene is told of, its own among them."""
 AGAIN = 0.15
 """Share of requests in a scene of which all was done already, and begins again."""
-FALSE_REFUSALS, FALSE_FOREIGN = 0.05, 0.001
-"""Shares of the tasks and of the texts of train scenes that are refused falsely."""
+FALSE_REFUSALS, FALSE_FOREIGN, FALSE_PERSONS = 0.05, 0.001, 0.05
+"""Shares of the tasks and of the texts of train scenes that are refused falsely, and of words taken for a person."""
 TOLD = 3
 """Persons that an activity is told of."""
 PERSONS = "person man woman boy girl child teenager lady guy player worker".split()
@@ -104,7 +111,7 @@ def train(recipe: Recipe) -> Path:
     rng = np.random.default_rng(recipe.seed)
     casts = [many for scene in learned_from for many in casts_of(scene, persons(learned_from), rng)]
     steps = tuple(abilities())
-    spoken, names = words_of(casts, meaning)
+    spoken = words_of(casts, meaning)
     torch.manual_seed(recipe.seed)
     network = PlannerNetwork(NETWORK, words=meaning.words, spoken=spoken, num_steps=len(steps))
     settings = replace(OPTIMIZATION, steps=recipe.steps, seed=recipe.seed)
@@ -113,14 +120,13 @@ def train(recipe: Recipe) -> Path:
     meaning.read([bare(text) for text in texts])
     school = School(casts, meaning, network, steps)
     optimize(run, network, school.terms, settings)
-    not_english, cannot = gates(learned_from, meaning, rng)
+    found = gates(learned_from, meaning, rng)
     planner = EmbeddedPlanner(
         network,
         meaning,
         steps,
-        names=names,
-        not_english=not_english,
-        cannot=cannot,
+        sayings=sayings(learned_from, meaning, found.cannot),
+        gates=found,
         reader_sha256=sha256_of_reader(reader),
     )
     folder = planner.save_pretrained(recipe.out / "model")
@@ -181,11 +187,11 @@ def names_of(scene: WrittenScene) -> list[str]:
 def casts_of(scene: WrittenScene, others: Sequence[str], rng: np.random.Generator) -> Iterator[Cast]:
     """Each wording of a scene as it stands, and told of other persons where it is clear of whom it is told."""
     names = names_of(scene)
-    subject = re.compile(rf"(?:The (?:{'|'.join(map(re.escape, names))})|He|She)\b") if names else None
+    subject = subject_of(names)
     ways = tuple(task.ways for task in scene.tasks)
     for text in scene.wordings:
         begins = begin_of(text, names)
-        if begins is None or subject is None:
+        if begins is None:
             yield Cast("", text, tuple(task.wordings for task in scene.tasks), ways)
             continue
         own = begins["name"]
@@ -275,15 +281,15 @@ class School:
         self, casts: Sequence[Cast], meaning: MeaningReader, network: PlannerNetwork, steps: Sequence[str]
     ) -> None:
         self.casts, self.meaning, self.network = casts, meaning, network
-        self.token_of = {abilities()[step].step.text: 1 + place for place, step in enumerate(steps)}
+        self.token_of = {abilities()[step].prompt: 1 + place for place, step in enumerate(steps)}
 
     def terms(self, draw: Draw) -> dict[str, Tensor]:
-        """The loss on a batch of lessons, each kind as often as each other."""
+        """The loss on a batch of lessons."""
         torch.manual_seed(int(draw.rng.integers(2**31)))  # dropout draws from torch's own generator
         lessons = [
             lesson(self.casts[int(draw.rng.integers(len(self.casts)))], kind, draw.rng)
-            for kind in PLANNING_TASKS
-            for _ in range(BATCH // len(PLANNING_TASKS))
+            for kind in LESSONS
+            for _ in range(BATCH // len(LESSONS))
         ]
         lessons = draw.mine(lessons)
         loss, number = self.network.loss([self.told(one) for one in lessons], [self.tokens(one) for one in lessons])
@@ -300,39 +306,91 @@ class School:
         return [*(token + self.network.first_word for token in ids), END]
 
 
-def words_of(casts: Sequence[Cast], meaning: MeaningReader) -> tuple[Tensor, list[str]]:
-    """Tokens (N,) of all that the scenes say, and words that stand with a capital wherever they stand: Earth."""
-    texts = [text for cast in casts for text in read_of(cast)]
-    spoken = sorted({token for ids in meaning.tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids})
-    inner = [word for text in texts for word in re.findall(r"(?<=\s)[A-Za-z]\w*", text)]
-    small = {word for word in inner if word[0].islower()}
-    names = sorted({word for word in inner if word[0].isupper() and word.lower() not in small})
-    return torch.tensor(spoken), names
+def words_of(casts: Sequence[Cast], meaning: MeaningReader) -> Tensor:
+    """Tokens (N,) of all that the scenes say."""
+    rows = meaning.tokenizer([text for cast in casts for text in read_of(cast)], add_special_tokens=False)["input_ids"]
+    return torch.tensor(sorted({token for row in rows for token in row}))
+
+
+def sayings(corpus: Sequence[WrittenScene], meaning: MeaningReader, cannot: Gate) -> Sayings:
+    """Scenes and tasks of the corpus that are told of somebody, and what they mean; without what would be refused."""
+    known: list[KnownScene] = []
+    of_scenes, of_tasks = list[Tensor](), list[Tensor]()
+    for scene in corpus:
+        names = names_of(scene)
+        begins = {text: begin_of(text, names) for text in scene.wordings}
+        says = tuple(SLOT + text[found.end() :] for text, found in begins.items() if found)
+        if not says:
+            continue
+        subject = subject_of(names)
+        tasks = []
+        for task in scene.tasks:
+            told_of_one = [SLOT + text[found.end() :] for text in task.wordings if (found := subject.match(text))]
+            read = meaning.read([bare(text.replace(SLOT, "The person")) for text in told_of_one])
+            taken = [(text, one) for text, one in zip(told_of_one, read) if not cannot.picks(one.doing)]
+            if taken:
+                steps = dict.fromkeys(step.text for way in task.ways for step in way)
+                tasks.append(KnownTask(tuple(text for text, _ in taken), tuple(KEYS[step] for step in steps)))
+                of_tasks.append(torch.stack([one.meaning for _, one in taken]).mean(0))
+        if tasks:
+            known.append(KnownScene(says, tuple(tasks)))
+            wordings = meaning.read([bare(text) for text in scene.wordings])
+            of_scenes.append(torch.stack([text.meaning for text in wordings]).mean(0))
+    return Sayings(known, of_scenes=torch.stack(of_scenes), of_tasks=torch.stack(of_tasks))
+
+
+def subject_of(names: Sequence[str]) -> re.Pattern[str]:
+    """How a task begins that is told of one of these."""
+    of_names = [f"The {re.escape(name)}" for name in names]
+    return re.compile(rf"(?:{'|'.join([*of_names, 'He', 'She'])})\b(?!')")
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
-def gates(corpus: Sequence[WrittenScene], meaning: MeaningReader, rng: np.random.Generator) -> tuple[Gate, Gate]:
-    """What tells other languages, and what tells activities that the model cannot show."""
+def gates(corpus: Sequence[WrittenScene], meaning: MeaningReader, rng: np.random.Generator) -> Gates:
+    """What tells other languages, activities that the model cannot show, and words for persons."""
 
-    def read(texts: Sequence[str]) -> list[Text]:
-        return meaning.read([bare(text) for text in texts])
+    def meanings(texts: Sequence[str]) -> Tensor:
+        return torch.stack([text.meaning for text in meaning.read([bare(text) for text in texts])])
+
+    def doings(texts: Sequence[str]) -> Tensor:
+        return torch.stack([text.doing for text in meaning.read([bare(text) for text in texts])])
 
     tasks, scene_of = tasks_told(corpus, rng)
     activities = activities_told(corpus, "train", rng)
     scenes = [(text, n) for n, scene in enumerate(corpus) for text in scene.wordings]
     spoken = [*tasks, *(text for text, _ in scenes), *activities]
     of_scene = [*scene_of, *(n for _, n in scenes), *range(len(activities))]
+    foreign = refusals("not_english", "train")
+    words, of_person, word_of = words_told(corpus, meaning, rng)
+    others = [n for n, is_person in zip(word_of, of_person.tolist()) if not is_person]
+    return Gates(
+        not_english=gate(meanings(spoken), meanings(foreign), of_scene, most_false=FALSE_FOREIGN),
+        cannot=gate(doings(tasks), doings(activities), scene_of, most_false=FALSE_REFUSALS),
+        person=gate(words[~of_person], words[of_person], others, most_false=FALSE_PERSONS),
+    )
 
-    def meanings(texts: Sequence[str]) -> Tensor:
-        return torch.stack([text.meaning for text in read(texts)])
 
-    def doings(texts: Sequence[str]) -> Tensor:
-        return torch.stack([text.doing for text in read(texts)])
-
-    not_english = gate(meanings(spoken), meanings(refusals("not_english", "train")), of_scene, most_false=FALSE_FOREIGN)
-    return not_english, gate(doings(tasks), doings(activities), scene_of, most_false=FALSE_REFUSALS)
+def words_told(
+    corpus: Sequence[WrittenScene], meaning: MeaningReader, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, list[int]]:
+    """Unit vectors (N, W) of the words of scenes, which are of a person (N,), and which scene each is of."""
+    vectors, of_person, scene_of = list[Tensor](), list[bool](), list[int]()
+    for n, scene in enumerate(corpus):
+        for cast in casts_of(scene, persons(corpus), rng):
+            (read,) = meaning.read([bare(cast.scene)])
+            pieces = meaning.tokenizer.convert_ids_to_tokens(read.token_ids.tolist())
+            words, rows = whole_words(pieces, read.vectors)
+            own = cast.person.lower().split()
+            first = next((at for at in range(len(words)) if own and words[at : at + len(own)] == own), None)
+            if first is None:
+                continue
+            for at, row in enumerate(rows):
+                vectors.append(row)
+                of_person += [first <= at < first + len(own)] * len(row)
+                scene_of += [n] * len(row)
+    return torch.cat(vectors), torch.tensor(of_person), scene_of
 
 
 def tasks_told(corpus: Sequence[WrittenScene], rng: np.random.Generator) -> tuple[list[str], list[int]]:
@@ -340,9 +398,9 @@ def tasks_told(corpus: Sequence[WrittenScene], rng: np.random.Generator) -> tupl
     who = somebody(corpus)
     tasks, scene_of = [], []
     for n, scene in enumerate(corpus):
-        own = "|".join(map(re.escape, names_of(scene)))
+        subject = subject_of(names_of(scene))
         for text in (text for task in scene.tasks for text in task.wordings):
-            told_of = re.sub(rf"^(?:The (?:{own})|He|She)\b", str(rng.choice(who)), text) if own else text
+            told_of = str(rng.choice(who)) + text[found.end() :] if (found := subject.match(text)) else text
             tasks.append(told_of.strip() if rng.random() < 0.5 else text)
             scene_of.append(n)
     return tasks, scene_of
