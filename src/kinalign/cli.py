@@ -31,10 +31,22 @@ COMMANDS = {
     "caption": Command("kinalign.commands:caption", "Say what happens in a motion"),
     "predict": Command("kinalign.commands:predict", "Continue a motion"),
     "inbetween": Command("kinalign.commands:inbetween", "Fill a gap in a motion, or between two"),
+    "chat": Command("kinalign.chat:chat", "Talk about motions in the terminal"),
+    "compose": Command(
+        "kinalign.planning.compose_command:compose_command", "Make a long motion from a scene, a plan or a timeline"
+    ),
+    "plan": Command(
+        "kinalign.planning.plan_command:plan_command", "Plan tasks and steps in a scene, or read them back"
+    ),
+    "loop": Command(
+        "kinalign.planning.loop_command:loop", "Plan, move, look at it and go on: from a scene, or on from a motion"
+    ),
     "understand": Command(
         "kinalign.planning.understand:understand", "Say what happens in a long motion, when, what for and where"
     ),
-    "chat": Command("kinalign.chat:chat", "Talk about motions in the terminal"),
+    "annotate-video": Command(
+        "kinalign.planning.video:annotate_video", "Write captions of films and motions, by a model that sees pictures"
+    ),
     "evaluate": Command("kinalign.evaluation.commands:evaluate_command", "Measure a model, or compare two reports"),
     "judge score": Command("kinalign.judge.asking:score", "Say how far motions show what a prompt says, and when"),
     "judge agreement": Command("kinalign.judge.asking:agree", "Say how far two judges agree"),
@@ -48,9 +60,6 @@ COMMANDS = {
         "kinalign.data.build:build", "Make a data set from BVH, AMASS or npy folders, or openmocap20"
     ),
     "data stats": Command("kinalign.data.stats:stats", "Print and plot what is inside a data set"),
-    "annotate-video": Command(
-        "kinalign.planning.video:annotate_video", "Write captions of films and motions, by a model that sees pictures"
-    ),
     "tokenizer train": Command("kinalign.tokenizer.commands:train", "Train a motion tokenizer"),
     "tokenizer encode": Command("kinalign.tokenizer.commands:encode", "Turn motions into codes"),
     "tokenizer decode": Command("kinalign.tokenizer.commands:decode", "Turn codes into motions"),
@@ -77,18 +86,6 @@ COMMANDS = {
         "kinalign.alignment.ppo:align_ppo", "Teach a model what a judge or a reward model likes, by PPO"
     ),
     "align grpo": Command("kinalign.alignment.grpo:align_grpo", "Teach a model what a judge likes, by GRPO or RLOO"),
-    "plan": Command(
-        "kinalign.planning.plan_command:plan_command", "Plan tasks and steps in a scene, or read them back"
-    ),
-    "compose": Command(
-        "kinalign.planning.compose_command:compose_command", "Make a long motion from a scene, a plan or a timeline"
-    ),
-    "loop": Command(
-        "kinalign.planning.loop_command:loop", "Plan, move, look at it and go on: from a scene, or on from a motion"
-    ),
-    "annotate-video": Command(
-        "kinalign.planning.video:annotate_video", "Write captions of films and motions, by a model that sees pictures"
-    ),
     "convert motiongpt": Command(
         "kinalign.convert:from_motiongpt", "Convert published MotionGPT weights, and AToM's, to a model folder"
     ),
