@@ -174,13 +174,10 @@ class EmbeddedPlanner:
             if not any(says_again(text, saying.text) for text in done)
         ]
         if not sayings:
-            raise PlanError(
-                f"all that the planner could say to {request.kind} was done already; tell it less of the past"
-            )
+            raise PlanError(f"all that could be said to {request.kind} was done already; tell less of the past")
         ids = self.reader.tokenizer([text for text, _ in sayings], add_special_tokens=False)["input_ids"]
-        likely = self.network.likelihoods(
-            self.told(request), [[*(token + self.network.first_word for token in row), END] for row in ids]
-        )
+        answers = [[*(token + self.network.first_word for token in row), END] for row in ids]
+        likely = self.network.likelihoods(self.told(request), answers)
         fits = torch.tensor([fits for _, fits in sayings])
         place = sample((likely + FIT_WEIGHT * fits)[None], SAYING_SAMPLING, torch.rand(1, generator=generator))
         return sayings[int(place)][0]

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PRONOUNS = {"she": "she", "he": "he"} | dict.fromkeys(
-    "i you we they it somebody someone everybody everyone anybody anyone nobody people".split(), "the person"
+PRONOUNS = {"she": "she", "he": "he", "somebody": "somebody", "someone": "someone"} | dict.fromkeys(
+    "i you we they everybody everyone".split(), "the person"
 )
+"""Who begins a text, and how an answer speaks of them."""
 MANY = re.compile(r"(?:.*(?:[^aius]s|men)|children|people|mice|geese)", re.IGNORECASE)
 """A noun of several, of whom one is shown."""
 
@@ -24,15 +25,19 @@ def person_in(text: str, words: Sequence[str], scores: Sequence[float], *, artic
     'the young keeper'
     >>> person_in("Pupils rehearse", ["pupils", "rehearse"], [1.6, -1], article="the")
     'one of the pupils'
+    >>> person_in("she trains", ["she", "trains"], [-1, -1], article="the")
+    'she'
     """
-    last = max(range(len(words)), key=lambda place: scores[place], default=0)
-    if not words or scores[last] <= 0:
+    if not words:
+        return ""
+    if words[0] in PRONOUNS:
+        return PRONOUNS[words[0]]
+    last = max(range(len(words)), key=lambda place: scores[place])
+    if scores[last] <= 0:
         return ""
     first = last
     while first and scores[first - 1] > 0 and words[first - 1] not in ("a", "an", "the"):
         first -= 1
-    if words[last] in PRONOUNS:
-        return PRONOUNS[words[last]]
     said = re.search(r"\W+".join(map(re.escape, words[first : last + 1])), text, re.IGNORECASE)
     person = said[0] if said else " ".join(words[first : last + 1])
     if MANY.fullmatch(words[last]):
