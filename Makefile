@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-DEMO_PROMPTS := "a person walks forward" "someone waves with the right hand" "a person squats down once and stands back up" "a man kicks forward with the left leg"
+DEMO_PROMPTS := "a person walks forward" "someone waves with the right hand" "a person walks forward, then jumps twice and waves with the left hand" "a man kicks forward with the left leg"
 
 .PHONY: demo test lint bench clean
 
