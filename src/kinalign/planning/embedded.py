@@ -45,6 +45,7 @@ from kinalign.run import (
     pack_rows,
     read_json,
     read_tensors,
+    sha256_of_tensors,
     sha256_of_weights,
     unpack_rows,
     write_json,
@@ -63,7 +64,7 @@ FEWEST_STEPS = 2
 NUM_TASKS, NUM_SCENES = 24, 24
 """Tasks and scenes, each in its wordings, among which an answer is drawn."""
 FIT_WEIGHT = 10.0
-"""How much the log-probability of a saying grows with the cosine by which it fits."""
+"""How much likelier a saying is, in nats for a token, that fits perfectly than one that does not fit at all."""
 SAYING_SAMPLING = Sampling(temperature=0.5, top_p=0.9)
 HABIT_WEIGHT = 1.5
 """How much of what is usual in like tasks is added to the logits of steps."""
@@ -127,7 +128,8 @@ class EmbeddedPlanner:
             )
         self.network, self.reader, self.steps, self.sayings = network.eval(), reader, tuple(steps), sayings
         self.gates, self.reader_sha256 = gates, reader_sha256
-        self.name = f"embedded ({sha256_of_weights([network, reader.own])[:8]})"
+        own = [*network.state_dict().items(), (SCENES, sayings.of_scenes), (TASKS, sayings.of_tasks)]
+        self.name = f"embedded ({sha256_of_tensors(own)[:8]})"
         self._places = torch.tensor([list(abilities()).index(step) for step in self.steps])
 
     def __call__(self, request: Request, *, seed: int = 0) -> Answer:
@@ -267,6 +269,8 @@ class EmbeddedPlanner:
         if not (folder / CONFIG).is_file():
             raise CheckpointError(f"{folder} holds no planner; python -m kinalign.recipes.planner trains one")
         settings = read_json(folder / CONFIG)
+        if absent := {"network", "reader_sha256", "steps", "gates", "spoken", "sayings"} - settings.keys():
+            raise CheckpointError(f"{folder / CONFIG} lacks {', '.join(sorted(absent))}; it is no planner of Kinalign")
         config = config_from_json(PlannerConfig, settings["network"])
         reader = reader or shipped_reader()
         if (found := sha256_of_reader(reader)) != settings["reader_sha256"]:
