@@ -31,6 +31,7 @@ from kinalign.planning.acting import tasks_in
 from kinalign.planning.consistency import Meaning, answered, exchanged, minilm, score
 from kinalign.planning.corpus import Split, WrittenScene, load_scenes, rows
 from kinalign.planning.embedded import (
+    SHIPPED_PLANNER,
     EmbeddedPlanner,
     Gate,
     Gates,
@@ -578,12 +579,12 @@ language: en
 library_name: kinalign
 ---
 
-# {folder.name}
+# {SHIPPED_PLANNER}
 
 A scene, tasks or steps in; the next task, its steps, or the scene out: the eight planning tasks of AvatarGPT, of the
-{len(planner.steps)} steps that the shipped model can do. {size:.1f} MB: a T5 of {weights:.1f} M weights that learned
-from nothing on {num_scenes} scenes written for this project, and the {len(planner.reader.own)} upper layers of MiniLM
-(all-MiniLM-L6-v2, Apache-2.0), 8 bits a weight. The lower layers and the words are those of openmocap-base
+{len(planner.steps)} steps that the shipped model can do. {size:.1f} MB: a T5 of {weights:.1f} M weights that
+learned from nothing on {num_scenes} scenes written for this project, and the
+{len(planner.reader.own)} upper layers of MiniLM (all-MiniLM-L6-v2, Apache-2.0), 8 bits a weight. The lower layers and the words are those of openmocap-base
 (`{planner.reader_sha256[:12]}`), without which it does not work. Made by `python -m kinalign.recipes.planner`.
 
 ## How good it is
