@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -295,12 +296,20 @@ def test_a_task_that_cannot_be_shown_is_refused_with_the_nearest_that_can() -> N
     assert planner(request_of("ct2s"))  # only what it is asked to break into steps
 
 
-def test_what_may_follow_leaves_a_way_to_go_on_after_every_step() -> None:
-    standing, down = may_follow([able.program for able in abilities().values()])
-    for table in (standing, down):
-        assert table.any(-1).all()
-        assert not table[END, END]
-        assert not table[range(1, len(table)), range(1, len(table))].any()
+@pytest.mark.parametrize("begins", ["any", "first", "down"])
+def test_what_may_follow_leaves_a_way_to_go_on_after_every_step(begins: Literal["any", "first", "down"]) -> None:
+    table = may_follow([able.program for able in abilities().values()], begins=begins)
+    assert table.any(-1).all()
+    assert not table.diagonal().any()
+    assert table[1:, END].all()
+
+
+def test_nobody_rests_before_anything_is_done() -> None:
+    planner = planner_of()
+    for seed in range(40):
+        steps = planner(Request("ct2s", Scene("A keeper warms up.")), seed=seed)
+        assert isinstance(steps, tuple)
+        assert not any(step.program.events[-1].action in DOWN for step in steps)
 
 
 # --- how it is trained --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ from kinalign.run import (
     pack_rows,
     read_json,
     read_tensors,
+    sha256_of_tensors,
     sha256_of_weights,
     unpack_rows,
     write_json,
@@ -62,9 +64,9 @@ FEWEST_STEPS = 2
 NUM_TASKS, NUM_SCENES = 24, 24
 """Tasks and scenes, each in its wordings, among which an answer is drawn."""
 FIT_WEIGHT = 10.0
-"""How much the log-probability of a saying grows with the cosine by which it fits."""
+"""How much likelier a saying is, in nats for a token, that fits perfectly than one that does not fit at all."""
 SAYING_SAMPLING = Sampling(temperature=0.5, top_p=0.9)
-HABIT_WEIGHT = 1.0
+HABIT_WEIGHT = 1.5
 """How much of what is usual in like tasks is added to the logits of steps."""
 STEP_SAMPLING = Sampling(temperature=1.0, top_p=0.9)
 
@@ -126,10 +128,9 @@ class EmbeddedPlanner:
             )
         self.network, self.reader, self.steps, self.sayings = network.eval(), reader, tuple(steps), sayings
         self.gates, self.reader_sha256 = gates, reader_sha256
-        self.name = f"embedded ({sha256_of_weights([network, reader.own])[:8]})"
-        programs = [abilities()[step].program for step in self.steps]
+        own = [*network.state_dict().items(), (SCENES, sayings.of_scenes), (TASKS, sayings.of_tasks)]
+        self.name = f"embedded ({sha256_of_tensors(own)[:8]})"
         self._places = torch.tensor([list(abilities()).index(step) for step in self.steps])
-        self._after_standing, self._after_down = may_follow(programs)
 
     def __call__(self, request: Request, *, seed: int = 0) -> Answer:
         """The answer to a request, one for each seed.
@@ -145,13 +146,17 @@ class EmbeddedPlanner:
         return Scene(text) if KINDS[request.kind].gives == "scene" else Task(text)
 
     def _steps(self, request: Request, generator: torch.Generator) -> tuple[Step, ...]:
-        is_down = bool(request.steps) and request.steps[-1].program.events[-1].action in DOWN
+        begins: Literal["any", "first", "down"] = "any"
+        if request.scene and not (request.tasks or request.steps):
+            begins = "first"
+        elif request.steps and request.steps[-1].program.events[-1].action in DOWN:
+            begins = "down"
         tokens = self.network.steps_after(
             self.told(request),
             generator=generator,
             sampling=STEP_SAMPLING,
             habit=HABIT_WEIGHT * self._habit(request),
-            may_follow=self._after_down if is_down else self._after_standing,
+            may_follow=may_follow([abilities()[step].program for step in self.steps], begins=begins),
             fewest=FEWEST_STEPS,
             most=MOST_STEPS,
         )
@@ -264,6 +269,8 @@ class EmbeddedPlanner:
         if not (folder / CONFIG).is_file():
             raise CheckpointError(f"{folder} holds no planner; python -m kinalign.recipes.planner trains one")
         settings = read_json(folder / CONFIG)
+        if absent := {"network", "reader_sha256", "steps", "gates", "spoken", "sayings"} - settings.keys():
+            raise CheckpointError(f"{folder / CONFIG} lacks {', '.join(sorted(absent))}; it is no planner of Kinalign")
         config = config_from_json(PlannerConfig, settings["network"])
         reader = reader or shipped_reader()
         if (found := sha256_of_reader(reader)) != settings["reader_sha256"]:
@@ -307,22 +314,22 @@ def told(request: Request, reader: MeaningReader, first_word: int) -> Told:
     return Told(request.kind, torch.cat(vectors), torch.cat(roles), torch.cat(words))
 
 
-def may_follow(programs: Sequence[EventProgram]) -> tuple[Tensor, Tensor]:
-    """Which token (1 + N, 1 + N) may come after which, with END for the beginning: standing up before, or down.
+def may_follow(programs: Sequence[EventProgram], *, begins: Literal["any", "first", "down"] = "any") -> Tensor:
+    """Which token (1 + N, 1 + N) may come after which, with END for the beginning.
 
-    Nothing is done twice in a row. Who sits or lies down does that last, and begins what comes next by walking off.
+    Nothing is done twice in a row. Who sits or lies down does that last, and not as the first thing of all; who is down
+    begins what comes next by walking off.
     """
+    rests = torch.tensor([program.events[-1].action in DOWN for program in programs])
     number = 1 + len(programs)
-    table = torch.ones(number, number, dtype=torch.bool)
-    table[torch.arange(1, number), torch.arange(1, number)] = False
-    for place, program in enumerate(programs, start=1):
-        if program.events[-1].action in DOWN:
-            table[place, 1:] = False
-            table[END, place] = False
-    table[END, END] = False
-    after_down = table.clone()
-    after_down[END, 1:] = torch.tensor([program.events[0].action in GOING for program in programs])
-    return table, after_down
+    table = ~torch.eye(number, dtype=torch.bool)
+    table[1:, 1:] &= ~rests[:, None]
+    table[END, 1:] = ~rests
+    if begins == "first":
+        table[:, 1:] &= ~rests
+    if begins == "down":
+        table[END, 1:] = torch.tensor([program.events[0].action in GOING for program in programs])
+    return table
 
 
 def shipped_reader() -> Reader:

@@ -29,6 +29,8 @@ from kinalign.planning.tasks import KINDS, PLANNING_TASKS, PlanningTask
 ROLES = ("scene", "tasks", "steps")
 END = 0
 """The token that ends an answer; steps come after it, then the words of the reader."""
+MOST_KEPT = 64
+"""Texts that are remembered when nothing is said about it: those of a few requests."""
 NOTHING = -100
 """Where a row is no label, and where a place of a request is no word that could be copied."""
 
@@ -74,12 +76,12 @@ class Text(NamedTuple):
 class MeaningReader(nn.Module):
     """What texts are about: a reader with its upper layers replaced by the planner's own. It never learns."""
 
-    def __init__(self, reader: Reader, shared_layers: int) -> None:
+    def __init__(self, reader: Reader, shared_layers: int, *, most_kept: int = MOST_KEPT) -> None:
         super().__init__()
         from transformers import BertModel
 
         bert = reader.bert
-        self.tokenizer, self.max_tokens, self.width = reader.tokenizer, reader.config.max_tokens, reader.config.width
+        self.tokenizer, self.max_tokens = reader.tokenizer, reader.config.max_tokens
         self.bert = BertModel(bert.config, add_pooling_layer=False)
         self.bert.embeddings = bert.embeddings
         for place in range(shared_layers):
@@ -87,7 +89,8 @@ class MeaningReader(nn.Module):
         self.requires_grad_(False)
         self.own = nn.ModuleList(self.bert.encoder.layer[shared_layers:])
         """The layers that are the planner's."""
-        self._read: dict[str, Text] = {}
+        self.most_kept = most_kept
+        self._kept: dict[str, Text] = {}
         self.eval()
 
     @property
@@ -97,8 +100,9 @@ class MeaningReader(nn.Module):
 
     @torch.no_grad()
     def read(self, texts: Sequence[str]) -> list[Text]:
-        """Each text token by token, cut off where the reader knows no more places; what was read is remembered."""
-        new = sorted({text for text in texts if text not in self._read}, key=lambda text: (len(text), text))
+        """Each text token by token, cut off where the reader knows no more places; `most_kept` are not read twice."""
+        found = {text: self._kept[text] for text in texts if text in self._kept}
+        new = sorted(set(texts) - found.keys(), key=lambda text: (len(text), text))
         for start in range(0, len(new), 64):
             some = new[start : start + 64]
             encoded = self.tokenizer(
@@ -107,8 +111,11 @@ class MeaningReader(nn.Module):
             token_ids, is_token = encoded["input_ids"], encoded["attention_mask"]
             hidden = self.bert(input_ids=token_ids, attention_mask=is_token).last_hidden_state
             for text, vectors, ids, length in zip(some, hidden, token_ids, is_token.sum(1).tolist()):
-                self._read[text] = Text(vectors[:length].clone(), ids[:length].clone())
-        return [self._read[text] for text in texts]
+                found[text] = Text(vectors[:length].clone(), ids[:length].clone())
+        if len(self._kept) + len(new) > self.most_kept:
+            self._kept.clear()
+        self._kept |= found
+        return [found[text] for text in texts]
 
 
 class Told(NamedTuple):

