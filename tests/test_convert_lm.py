@@ -21,7 +21,7 @@ from kinalign.errors import CheckpointError
 from kinalign.lm.convert import LORA_PREFIX, PREFIX, alpha_of, from_published
 from kinalign.lm.convert import published_state as lm_published_state
 from kinalign.lm.instructions import Instruction, Task, motion_instruction, prompt_instruction
-from kinalign.lm.model import CodeAdapter, MotionLM, Sampling, _sample
+from kinalign.lm.model import CodeAdapter, MotionLM, Sampling, sample
 from kinalign.lm.vocab import HIDDEN
 from kinalign.motion.synthetic import walking
 from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
@@ -254,7 +254,7 @@ def test_a_converted_model_does_every_task(converted: tuple[Published, Path]) ->
 def test_only_the_likeliest_are_drawn() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0, 2.0]]).repeat(400, 1)
     chances = torch.rand(400, generator=torch.Generator().manual_seed(0))
-    drawn = _sample(logits, Sampling(temperature=1.0, top_p=1.0, top_k=2), chances)
+    drawn = sample(logits, Sampling(temperature=1.0, top_p=1.0, top_k=2), chances)
     assert set(drawn.tolist()) == {1, 3}
     share = (drawn == 1).float().mean().item()
     assert share == pytest.approx(1 / (1 + np.exp(-1)), abs=0.06)  # 400 draws

@@ -413,7 +413,7 @@ def test_an_evaluation_makes_events_one_by_one_as_by_events_does(
 ) -> None:
     choice = Choice(3, by_events=True)
     report = run(models[0], tmp_path / "one", clips, Counting(), choice=choice, chosen_by=Late("late"))
-    assert report.system == "first, event by event, best of 3 by late"
+    assert report.system == "one, event by event, best of 3 by late"
     kept = EventFolder.load(tmp_path / "one")
     for prompt, motion in list(zip(kept.prompts.all, kept.motions(1)))[::3]:
         alone = by_events(models[0], prompt.prompt, 3, judge=Late("late"), seed=TWO.seed_of(prompt.prompt, 1))

@@ -161,7 +161,8 @@ def _evaluate_events(config: Evaluate) -> None:
     number = config.best_of if config.until_right is None else config.until_right
     choice = None
     if number is not None or config.by_events:
-        choice = Choice(number or Choice.n, config.until_right is not None, config.by_events)
+        n = Choice.n if number is None else number
+        choice = Choice(n, config.until_right is not None, config.by_events)
     judges = [judge_named(name) for name in dict.fromkeys(config.judge)]
     if config.compare is not None:
         if choice is not None or config.reuse is not None:

@@ -585,7 +585,8 @@ A scene, tasks or steps in; the next task, its steps, or the scene out: the eigh
 {len(planner.steps)} steps that the shipped model can do. {size:.1f} MB: a T5 of {weights:.1f} M weights that
 learned from nothing on {num_scenes} scenes written for this project, and the
 {len(planner.reader.own)} upper layers of MiniLM (all-MiniLM-L6-v2, Apache-2.0), 8 bits a weight. The lower layers and
-the words are those of openmocap-base (`{planner.reader_sha256[:12]}`), without which it does not work. Made by `python -m kinalign.recipes.planner`.
+the words are those of openmocap-base (`{planner.reader_sha256[:12]}`), without which it does not work.
+Made by `python -m kinalign.recipes.planner`.
 
 ## How good it is
 
