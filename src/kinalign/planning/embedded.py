@@ -68,7 +68,7 @@ FIT_WEIGHT = 10.0
 SAYING_SAMPLING = Sampling(temperature=0.5, top_p=0.9)
 HABIT_WEIGHT = 1.5
 """How much of what is usual in like tasks is added to the logits of steps."""
-STEP_SAMPLING = Sampling(temperature=1.0, top_p=0.9)
+STEP_SAMPLING = Sampling(temperature=0.8, top_p=0.9)
 
 _UNCOPIED = ("[CLS]", "[SEP]", "[UNK]", "[PAD]")
 
@@ -178,14 +178,21 @@ class EmbeddedPlanner:
             for saying in self._fitting(request)
             if not any(says_again(text, saying.text) for text in done)
         ]
-        if not sayings:
-            raise PlanError(f"all that could be said to {request.kind} was done already; tell less of the past")
+        while sayings:
+            place = self._drawn(request, sayings, generator)
+            text, _ = sayings.pop(place)
+            # what is said next must not be refused when it is to be done
+            if gives_scene or not self.cannot_do(text):
+                return text
+        raise PlanError(f"all that could be said to {request.kind} was done already; tell less of the past")
+
+    def _drawn(self, request: Request, sayings: Sequence[tuple[str, float]], generator: torch.Generator) -> int:
+        """The place of one of the sentences."""
         ids = self.reader.tokenizer([text for text, _ in sayings], add_special_tokens=False)["input_ids"]
         answers = [[*(token + self.network.first_word for token in row), END] for row in ids]
         likely = self.network.likelihoods(self.told(request), answers)
         fits = torch.tensor([fits for _, fits in sayings])
-        place = sample((likely + FIT_WEIGHT * fits)[None], SAYING_SAMPLING, torch.rand(1, generator=generator))
-        return sayings[int(place)][0]
+        return int(sample((likely + FIT_WEIGHT * fits)[None], SAYING_SAMPLING, torch.rand(1, generator=generator)))
 
     def _fitting(self, request: Request) -> Iterator[Saying]:
         """What could be said to a request."""
@@ -204,8 +211,8 @@ class EmbeddedPlanner:
         for text, read in zip(texts, self.reader.read([bare(text) for text in texts])):
             pieces = self.reader.tokenizer.convert_ids_to_tokens(read.token_ids.tolist())
             words, vectors = whole_words(pieces, read.vectors)
-            scores = [max(map(self.gates.person.score, rows)) - self.gates.person.threshold for rows in vectors]
-            if found := person_in(text, words, scores, article=article):
+            scores = [max(map(self.gates.person.score, rows)) for rows in vectors]
+            if found := person_in(text, words, scores, least=self.gates.person.threshold, article=article):
                 return found
         return f"{article} person"
 

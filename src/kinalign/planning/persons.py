@@ -13,31 +13,39 @@ PRONOUNS = {"she": "she", "he": "he", "somebody": "somebody", "someone": "someon
     "i you we they everybody everyone".split(), "the person"
 )
 """Who begins a text, and how an answer speaks of them."""
+DETERMINERS = frozenset("a an the this that his her my your our their its".split())
+ABOUT = 0.2
+"""Words whose log-odds differ by less are about as likely."""
 MANY = re.compile(r"(?:.*(?:[^aius]s|men)|children|people|mice|geese)", re.IGNORECASE)
 """A noun of several, of whom one is shown."""
 
 
-def person_in(text: str, words: Sequence[str], scores: Sequence[float], *, article: str) -> str:
-    """Whom a text is told of, with an article, by scores of its words that are above 0 for persons; "" for nobody.
+def person_in(text: str, words: Sequence[str], scores: Sequence[float], *, least: float, article: str) -> str:
+    """Whom a text is told of, with an article, by the log-odds of its words to be of a person; "" for nobody.
+
+    It is the likeliest word, if that is `least` or more, or one before that is about as likely, with its neighbours
+    that are rather of a person than not.
 
     >>> person_in("In the goal a young keeper yawns", "in the goal a young keeper yawns".split(),
-    ...           [-2, -3, 0.5, -1, 0.4, 1.9, -1], article="the")
+    ...           [-2, -3, 0.5, -1, 0.4, 1.9, -1], least=0.4, article="the")
     'the young keeper'
-    >>> person_in("Pupils rehearse", ["pupils", "rehearse"], [1.6, -1], article="the")
+    >>> person_in("Pupils rehearse", ["pupils", "rehearse"], [1.6, -1], least=0.4, article="the")
     'one of the pupils'
-    >>> person_in("she trains", ["she", "trains"], [-1, -1], article="the")
+    >>> person_in("she trains", ["she", "trains"], [-1, -1], least=0.4, article="the")
     'she'
     """
     if not words:
         return ""
     if words[0] in PRONOUNS:
         return PRONOUNS[words[0]]
-    last = max(range(len(words)), key=lambda place: scores[place])
-    if scores[last] <= 0:
+    best = max(scores)
+    if best < least:
         return ""
-    first = last
-    while first and scores[first - 1] > 0 and words[first - 1] not in ("a", "an", "the"):
+    first = last = next(place for place, score in enumerate(scores) if score > best - ABOUT)
+    while first and scores[first - 1] > 0 and words[first - 1] not in DETERMINERS:
         first -= 1
+    while last + 1 < len(words) and scores[last + 1] > 0:
+        last += 1
     said = re.search(r"\W+".join(map(re.escape, words[first : last + 1])), text, re.IGNORECASE)
     person = said[0] if said else " ".join(words[first : last + 1])
     if MANY.fullmatch(words[last]):
