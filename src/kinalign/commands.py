@@ -113,15 +113,11 @@ def generate(config: Generate) -> list[Path]:
     unread = _unread(prompts, warn=judge is not None)
 
     def make(number: int) -> list[Motion] | Selection:
-        how: dict[str, Any] = {
-            "seed": config.seed,
-            "length_s": config.length_seconds,
-            "sampling": config.sampling(model),
-        }
+        how: dict[str, Any] = {"seed": config.seed, "sampling": config.sampling(model)}
         prompt, keep = prompts[number], config.num_candidates
         if prompt not in unread and config.is_by_events(prompt):
-            del how["length_s"]
             return by_events(model, prompt, config.num_drawn or max(WHOLES, keep), judge=judge, keep=keep, **how)
+        how["length_s"] = config.length_seconds
         if judge is not None and config.num_drawn is not None and prompt not in unread:
             until_right = config.until_right is not None
             return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, until_right=until_right, **how)

@@ -142,18 +142,19 @@ def check_numbers(n: int, keep: int) -> None:
 
 def judged(prompt: str, motions: Sequence[Motion], judge: Judge, *, task: SubTask | None = None) -> Selection:
     """What the judge says of motions for a prompt, all kept and in their order; raises PromptError as `best_of`."""
-    looked_at = _judged(judge, [Case.of(prompt, motion, task=task) for motion in motions])
-    invalid = sum(isinstance(one.outcome, Invalid) for one in looked_at)
-    right = sum(one.is_right for one in looked_at)
-    return Selection(prompt, judge.name, tuple(looked_at), len(looked_at), invalid, right)
+    return _counted(prompt, judge, _judged(judge, [Case.of(prompt, motion, task=task) for motion in motions]))
 
 
 def chosen(prompt: str, judge: Judge, cases: Sequence[Case], *, keep: int = 1) -> Selection:
     """The best motions of those that a judge is asked about, as `best_of` keeps them."""
-    looked_at = _judged(judge, cases)
-    invalid = sum(isinstance(one.outcome, Invalid) for one in looked_at)
-    kept = sorted(looked_at, key=merit, reverse=True)[:keep]
-    return Selection(prompt, judge.name, tuple(kept), len(cases), invalid, sum(one.is_right for one in looked_at))
+    counted = _counted(prompt, judge, _judged(judge, cases))
+    return replace(counted, kept=tuple(sorted(counted.kept, key=merit, reverse=True)[:keep]))
+
+
+def _counted(prompt: str, judge: Judge, judged: Sequence[Judged]) -> Selection:
+    """All of what was judged, kept in its order."""
+    invalid = sum(isinstance(one.outcome, Invalid) for one in judged)
+    return Selection(prompt, judge.name, tuple(judged), len(judged), invalid, sum(one.is_right for one in judged))
 
 
 def _judged(judge: Judge, cases: Sequence[Case], *, first: int = 0) -> list[Judged]:

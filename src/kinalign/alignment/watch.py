@@ -19,8 +19,7 @@ from torch import nn
 from kinalign.data.dataset import load_dataset
 from kinalign.errors import ConfigError, EvaluationError, KinalignError
 from kinalign.evaluation.bench import Bench, EvaluationSettings
-from kinalign.evaluation.commands import SHIPPED_ENCODER
-from kinalign.evaluation.encoder import TextMotionEncoder
+from kinalign.evaluation.encoder import TextMotionEncoder, shipped_encoder
 from kinalign.evaluation.metrics import fid
 from kinalign.judge.named import judge_named
 from kinalign.judge.prompts import EventPrompt, grammar_prompts
@@ -29,7 +28,7 @@ from kinalign.judge.verdict import Case, Judge, Verdict
 from kinalign.motion.motion import Motion
 from kinalign.motion.physics import foot_skating, jitter
 from kinalign.motion.skeleton import HUMANML3D
-from kinalign.pipeline import TextToMotion, shipped_model
+from kinalign.pipeline import TextToMotion
 from kinalign.run import RunFolder, read_tensors, write_tensors
 from kinalign.training import Look, accelerated
 
@@ -150,7 +149,7 @@ def fid_to_real(settings: Watch, model: TextToMotion) -> Fid | None:
     try:
         if model.tokenizer.skeleton.num_joints != HUMANML3D.num_joints:
             raise EvaluationError(f"the evaluator reads {HUMANML3D.num_joints} joints")
-        encoder = TextMotionEncoder.from_pretrained(settings.encoder or shipped_model().parent / SHIPPED_ENCODER)
+        encoder = TextMotionEncoder.from_pretrained(settings.encoder or shipped_encoder())
         fps = model.tokenizer.config.fps
         bench = Bench(load_dataset(settings.data, "val"), encoder, EvaluationSettings(), fps=fps)
         real = bench.embeddings.motions([clip.motion for clip in bench.clips])

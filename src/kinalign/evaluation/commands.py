@@ -18,7 +18,7 @@ from kinalign.data.records import Split
 from kinalign.errors import CheckpointError, ConfigError, EvaluationError
 from kinalign.evaluation.bench import EvaluationSettings
 from kinalign.evaluation.compare import compare, comparison_table
-from kinalign.evaluation.encoder import CONFIG, WEIGHTS, TextMotionEncoder
+from kinalign.evaluation.encoder import CONFIG, WEIGHTS, TextMotionEncoder, shipped_encoder
 from kinalign.evaluation.evaluate import evaluate
 from kinalign.evaluation.eventchoice import Choice
 from kinalign.evaluation.eventcompare import compare_events, write_pairs
@@ -30,7 +30,6 @@ from kinalign.judge.named import judge_named
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.run import sha256_of_weights
 
-SHIPPED_ENCODER = "openmocap-evaluator"
 """Stands beside the shipped model."""
 EXAMINERS = ("kinematic", "learned")
 """Who judges events where nobody is named."""
@@ -211,7 +210,7 @@ def _model(config: Evaluate) -> TextToMotion:
 
 def _encoder(config: Evaluate) -> TextMotionEncoder | PublishedEvaluator:
     """The evaluator of a folder, its kind told by the files in it; raises CheckpointError for a folder of neither."""
-    folder = config.encoder or shipped_model().parent / SHIPPED_ENCODER
+    folder = config.encoder or shipped_encoder()
     if PublishedFiles.in_folder(folder) is None:
         if config.encoder is not None and not any((folder / name).is_file() for name in (CONFIG, WEIGHTS)):
             raise CheckpointError(

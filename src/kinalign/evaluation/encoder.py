@@ -28,6 +28,7 @@ from kinalign.lm.text import minilm_folder
 from kinalign.motion.features import FeatureLayout, FeatureStats, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D, Skeleton, skeleton_for
+from kinalign.pipeline import shipped_model
 from kinalign.run import (
     config_from_json,
     config_to_json,
@@ -310,6 +311,11 @@ class TextMotionEncoder(nn.Module):
                 f"{folder / WEIGHTS} holds NaN, infinity or a standard deviation that is not positive; it is damaged"
             )
         return encoder
+
+
+def shipped_encoder() -> Path:
+    """Folder of the evaluator that comes with Kinalign."""
+    return shipped_model().parent / "openmocap-evaluator"
 
 
 def evaluator_features(motion: Motion, skeleton: Skeleton = HUMANML3D) -> NDArray[np.float32]:

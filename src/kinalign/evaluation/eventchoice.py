@@ -114,9 +114,8 @@ class Chooser:
             own = prompts[start : start + PROMPTS_PER_FILE]
             path = self.folder / f"{name}-{start:05d}-by-events-{self.choice.n:03d}.safetensors"
             told = path.with_suffix(".json")
-            if self.reused is not None:
-                copy_absent(path, self.reused)
-                copy_absent(told, self.reused)
+            copy_absent(path, self.reused)
+            copy_absent(told, self.reused)
             if not (path.exists() and told.exists()):
                 begun = perf_counter()
                 made = {
@@ -185,8 +184,7 @@ class Chooser:
     ) -> tuple[list[list[_Candidate]], Spent]:
         """Candidates of each prompt with what the judge says of them, and what decoding and judging took."""
         path = self.folder / f"{name}.json"
-        if self.reused is not None:
-            copy_absent(path, self.reused)
+        copy_absent(path, self.reused)
         if not path.exists():
             begun = perf_counter()
             rows = self._ask(prompts, asked, codes)

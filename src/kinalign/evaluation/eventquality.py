@@ -73,7 +73,7 @@ class Measured(NamedTuple):
         motions = self.vectors[places].reshape(-1, self.vectors.shape[-1])
         found["fid"] = NOTHING
         if len(places) >= BLOCKS:
-            value, low, high = _jackknife(len(places), lambda kept: fid(self.real, self._of(places[kept])))
+            value, low, high = jackknife(len(places), lambda kept: fid(self.real, self._of(places[kept])))
             found["fid"] = Number(value, max(low, 0.0), high, len(motions))
         found["diversity"] = _diversity(motions)
         return {name: found.get(name, NOTHING) for name in QUALITY_METRICS}
@@ -92,7 +92,7 @@ class Measured(NamedTuple):
         found = {name: difference_of(tally, theirs[name]) for name, tally in ours.items()}
         if len(places) >= BLOCKS:
             a, b = fid(self.real, self._of(places)), fid(other.real, other._of(places))
-            _, low, high = _jackknife(
+            _, low, high = jackknife(
                 len(places),
                 lambda kept: fid(other.real, other._of(places[kept])) - fid(self.real, self._of(places[kept])),
             )
@@ -103,8 +103,8 @@ class Measured(NamedTuple):
         return self.vectors[places].reshape(-1, self.vectors.shape[-1])
 
 
-def _jackknife(size: int, statistic: Callable[[Indices], float]) -> tuple[float, float, float]:
-    """A statistic of `size` prompts, and its interval by leaving out every twentieth of them."""
+def jackknife(size: int, statistic: Callable[[Indices], float]) -> tuple[float, float, float]:
+    """A statistic of the places of `size` prompts, and its 95 % interval by leaving out every twentieth of them."""
     rows = np.arange(size)
     value = statistic(rows)
     without = np.array([statistic(rows[rows % BLOCKS != block]) for block in range(BLOCKS)])

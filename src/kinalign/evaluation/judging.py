@@ -15,12 +15,10 @@ import tyro
 from kinalign.data.openmocap import load_openmocap
 from kinalign.data.records import Split
 from kinalign.errors import CheckpointError, EvaluationError
-from kinalign.evaluation.commands import SHIPPED_ENCODER
-from kinalign.evaluation.encoder import TextMotionEncoder
+from kinalign.evaluation.encoder import TextMotionEncoder, shipped_encoder
 from kinalign.evaluation.eventbench import GROUPS, BenchCase, build_eventbench
 from kinalign.judge.embedding import Calibration, EmbeddingJudge, Nearness, calibrate, nearness_of
 from kinalign.judge.verdict import Case
-from kinalign.pipeline import shipped_model
 from kinalign.run import config_from_json, config_to_json, progress, read_json, sha256_of_weights, write_json
 
 CALIBRATION = "judge.json"
@@ -47,10 +45,6 @@ def embedding_judge(folder: str | Path = "") -> EmbeddingJudge:
         )
     calibration = config_from_json(Calibration, values["calibration"])
     return EmbeddingJudge(encoder, calibration, name=f"embedding ({weights[:8]})")
-
-
-def shipped_encoder() -> Path:
-    return shipped_model().parent / SHIPPED_ENCODER
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,7 @@ class Store:
         for start in range(0, len(asked), size):
             path = self.folder / f"{name}-{start:05d}.safetensors"
             part = slice(start, start + size)
-            if self.reused is not None:
-                copy_absent(path, self.reused)
+            copy_absent(path, self.reused)
             if not path.exists():
                 begun = perf_counter()
                 made = self.model.answers(
@@ -94,10 +93,9 @@ class Store:
         return said, seconds / len(motions)
 
 
-def copy_absent(path: Path, reused: Path) -> None:
-    """Take a file from another folder where it is there and not here."""
-    source = reused / path.name
-    if source.exists() and not path.exists():
+def copy_absent(path: Path, reused: Path | None) -> None:
+    """Take a file from another folder, if there is one, where it is there and not here."""
+    if reused is not None and (source := reused / path.name).exists() and not path.exists():
         write_atomically(path, lambda temporary: shutil.copyfile(source, temporary))
 
 

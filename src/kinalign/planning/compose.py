@@ -251,6 +251,11 @@ def _lengths(segment: Segment, number: int, longest_s: float) -> list[float | No
     return [seconds / pieces] * pieces
 
 
+def seed_of(*parts: int) -> int:
+    """One seed made of several numbers; others give another."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0]) >> 1
+
+
 @dataclass(frozen=True)
 class _Maker:
     """How the motions of segments are made, and where they are kept."""
@@ -292,7 +297,7 @@ class _Maker:
                 judge=self.judge,
                 program=step.program,
                 keep=self.num_candidates,
-                seed=int(np.random.SeedSequence([*seed, attempt]).generate_state(1)[0]) >> 1,
+                seed=seed_of(*seed, attempt),
                 length_s=length_s,
                 sampling=self.sampling,
             )

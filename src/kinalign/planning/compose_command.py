@@ -50,30 +50,16 @@ GROWTH = 2
 
 
 @dataclass(frozen=True)
-class Compose:
-    """Make a long motion from a scene, a plan, a timeline or sentences."""
+class LongMaking:
+    """What every command that makes a long motion is asked."""
 
-    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Sentences, each in quotes: what happens, one after the other."""
-    scene: str | None = None
-    """Where somebody is and what goes on; what they do there is planned."""
-    minutes: float | None = None
-    """How much to plan in the scene, at least; 1 where it is left out."""
-    planner: str = "embedded"
-    """Who plans: embedded, llm:MODEL, or MODULE:CLASS."""
-    plan: Path | None = None
-    """A JSON file with a plan, such as OUT/plan.json."""
-    timeline: Path | None = None
-    """A JSON or CSV file with a row for each segment: text, seconds, pause, start."""
     out: Path = Path("output")
     """Folder for the files; a run that was stopped goes on there."""
-    best_of: int = 4
-    """Draw so many motions for each segment and keep the best, by the judge."""
+    planner: str = "embedded"
+    """Who plans: embedded, llm:MODEL, or MODULE:CLASS."""
     judge: str = "kinematic"
     """Who judges: kinematic, learned, embedding, or lvlm:MODEL."""
     seed: int = 0
-    reroll: str = ""
-    """Numbers of segments to make anew while the others stay: --reroll 3,5."""
     captions: bool = False
     """Write over the video what happens in it."""
     formats: tuple[LongFormat, ...] = ("mp4", "bvh", "glb", "html", "npz")
@@ -85,6 +71,26 @@ class Compose:
     """Folder of an adapter, or FOLDER=SHARE of each of several."""
     threads: int = 1
     """Processor threads."""
+
+
+@dataclass(frozen=True)
+class Compose(LongMaking):
+    """Make a long motion from a scene, a plan, a timeline or sentences."""
+
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Sentences, each in quotes: what happens, one after the other."""
+    scene: str | None = None
+    """Where somebody is and what goes on; what they do there is planned."""
+    minutes: float | None = None
+    """How much to plan in the scene, at least; 1 where it is left out."""
+    plan: Path | None = None
+    """A JSON file with a plan, such as OUT/plan.json."""
+    timeline: Path | None = None
+    """A JSON or CSV file with a row for each segment: text, seconds, pause, start."""
+    best_of: int = 4
+    """Draw so many motions for each segment and keep the best, by the judge."""
+    reroll: str = ""
+    """Numbers of segments to make anew while the others stay: --reroll 3,5."""
 
 
 def compose_command(config: Compose) -> LongMotion:
@@ -123,7 +129,7 @@ def compose_command(config: Compose) -> LongMotion:
                 # with the last part no segment is new
                 advance(reel.num_frames - before if scene else not part.is_last, note=f"{reel.num_frames / FPS:.0f} s")
         long = reel.finish()
-        written = write_long(long, config)
+        written = write_long(long, config, scene=config.scene or "")
     for shown in long.shown:
         print(told(shown))
     for path in written:
@@ -254,19 +260,19 @@ def write_page(long: LongMotion, path: Path, *, title: str) -> Path:
     return write_player(long.motion, path, title=title, events=long.player_events())
 
 
-def write_long(long: LongMotion, config: Compose) -> list[Path]:
+def write_long(long: LongMotion, files: LongMaking, *, scene: str = "") -> list[Path]:
     """Write plan.json, timeline.json and the motion in all formats; the paths of what was written."""
-    scene = {} if config.scene is None else {"scene": config.scene}
+    of_scene = {"scene": scene} if scene else {}
     written = [
-        write_json(config.out / "plan.json", {**scene, **plan_of(shown.segment for shown in long.shown).to_json()}),
-        write_json(config.out / "timeline.json", timeline_json(long)),
+        write_json(files.out / "plan.json", {**of_scene, **plan_of(shown.segment for shown in long.shown).to_json()}),
+        write_json(files.out / "timeline.json", timeline_json(long)),
     ]
-    for suffix in config.formats:
-        path = config.out / f"{NAME}.{suffix}"
+    for suffix in files.formats:
+        path = files.out / f"{NAME}.{suffix}"
         if suffix in VIDEOS:
-            write_video(long.motion, path, size=config.size, events=long.captions() if config.captions else ())
+            write_video(long.motion, path, size=files.size, events=long.captions() if files.captions else ())
         elif suffix == "html":
-            write_page(long, path, title=config.scene or "")
+            write_page(long, path, title=scene)
         else:
             long.motion.save(path)
         written.append(path)

@@ -13,14 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kinalign.judge.verdict import Judge, Verdict
 from kinalign.lm.model import Sampling
 from kinalign.motion.joining import uniform
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import TextToMotion
-from kinalign.planning.compose import Store, Take
+from kinalign.planning.compose import Store, Take, seed_of
 from kinalign.planning.plan import Step
 from kinalign.planning.saying import share_said
 from kinalign.run import read_json, write_json
@@ -116,7 +114,7 @@ def choose(
             judge=judge,
             program=step.program,
             keep=candidates,
-            seed=_seed([*seed, number]),
+            seed=seed_of(*seed, number),
             length_s=length_s,
             sampling=sampling,
         )
@@ -133,10 +131,6 @@ def choose(
             return Choice(fitting[0], tuple(tried), num_drawn, num_right)
     best = max(tried, key=lambda one: (one.judged.is_right, one.said, *merit(one.judged)))
     return Choice(best, tuple(tried), num_drawn, num_right)
-
-
-def _seed(parts: list[int]) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0]) >> 1
 
 
 class Log:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import torch
-import tyro
 
 from kinalign.commands import adapter_shares
 from kinalign.errors import ConfigError, PlanError, PostureError
@@ -26,9 +25,9 @@ from kinalign.motion.motion import FPS, Motion
 from kinalign.pipeline import TextToMotion
 from kinalign.planning.compose import LongMotion, Shown, stream
 from kinalign.planning.compose_command import (
-    Compose,
     FolderOfTakes,
     LongFormat,
+    LongMaking,
     Reel,
     planned,
     told,
@@ -47,7 +46,7 @@ MOST_LEFT_OUT = 8
 
 
 @dataclass(frozen=True)
-class Loop:
+class Loop(LongMaking):
     """Plan, move, look at it, and go on: a long motion of which every step was read back."""
 
     scene: str | None = None
@@ -56,28 +55,10 @@ class Loop:
     """A motion to go on from: bvh, npy, npz."""
     minutes: float = 1.0
     """How much to make, at least."""
-    out: Path = Path("output")
-    """Folder for the files; a run that was stopped goes on there."""
-    planner: str = "embedded"
-    """Who plans: embedded, llm:MODEL, or MODULE:CLASS."""
-    judge: str = "kinematic"
-    """Who judges: kinematic, learned, embedding, or lvlm:MODEL."""
     candidates: int = 4
     """Motions that are drawn in a round for a step."""
     rounds: int = 3
     """Rounds for a step, at most, until one motion is right and says so when it is read back."""
-    seed: int = 0
-    captions: bool = False
-    """Write over the video what happens in it."""
-    formats: tuple[LongFormat, ...] = ("mp4", "bvh", "glb", "html", "npz")
-    size: int = 384
-    """Pixels of a side of the video."""
-    model: Path | None = None
-    """Model folder; the shipped model where it is left out."""
-    adapter: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Folder of an adapter, or FOLDER=SHARE of each of several."""
-    threads: int = 1
-    """Processor threads."""
 
 
 class Given(NamedTuple):
@@ -125,7 +106,7 @@ def loop(config: Loop) -> LongMotion:
         scene = scene_of(given.read)
     with locked(config.out):
         long, log = _made(config, scene, given, model, judge, planner)
-        written = [log.path, *write_long(long, _as_compose(config, scene))]
+        written = [log.path, *write_long(long, config, scene=scene.text)]
     for shown in long.shown:
         print(told(shown))
         if (row := log.rows.get(str(shown.number))) is not None:
@@ -216,10 +197,6 @@ def _made(
         first, *later = long.shown
         long = replace(long, shown=(*given.shown(first), *later))
     return long, log
-
-
-def _as_compose(config: Loop, scene: Scene) -> Compose:
-    return Compose(scene=scene.text, out=config.out, captions=config.captions, formats=config.formats, size=config.size)
 
 
 def _summary(log: Log) -> str:

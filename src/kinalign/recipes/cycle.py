@@ -25,11 +25,10 @@ from kinalign.errors import PromptError
 from kinalign.evaluation.bench import HARD_GROUP, Bench, EvaluationSettings
 from kinalign.evaluation.captions import bleu
 from kinalign.evaluation.compare import draws
-from kinalign.evaluation.encoder import TextMotionEncoder
+from kinalign.evaluation.encoder import TextMotionEncoder, shipped_encoder
 from kinalign.evaluation.eventbench_command import shown
 from kinalign.evaluation.eventscores import Number
 from kinalign.evaluation.eventtruth import number_of
-from kinalign.evaluation.judging import shipped_encoder
 from kinalign.evaluation.learned import EventDetector, shipped_detector
 from kinalign.evaluation.metrics import pool_hits
 from kinalign.events.parse import parse

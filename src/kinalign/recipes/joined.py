@@ -23,17 +23,14 @@ from numpy.typing import NDArray
 from kinalign.alignment.composed import compose_motions, excerpts_of
 from kinalign.data.openmocap import load_openmocap
 from kinalign.errors import EvaluationError
-from kinalign.evaluation.encoder import TextMotionEncoder
+from kinalign.evaluation.encoder import TextMotionEncoder, shipped_encoder
+from kinalign.evaluation.eventquality import jackknife
 from kinalign.evaluation.eventstore import EventFolder
 from kinalign.evaluation.metrics import fid
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.motion.motion import Motion
 from kinalign.motion.physics import foot_skating, jitter
 from kinalign.pipeline import TextToMotion
-
-EVALUATOR = Path(__file__).parents[3] / "models" / "openmocap-evaluator"
-MOST_APART = 20
-"""Twentieths of the prompts, of which each is left out once for an interval, as in evaluation/eventquality.py."""
 
 Array = NDArray[np.floating]
 
@@ -61,7 +58,7 @@ def held_against_joined(config: Joined) -> list[str]:
     numbers = {prompt.id: number for number, prompt in enumerate(prompts)}
     of_prompt = np.array([numbers[one.prompt.id] for one in made])
     places = np.unique(of_prompt)
-    encoder = TextMotionEncoder.from_pretrained(EVALUATOR)
+    encoder = TextMotionEncoder.from_pretrained(shipped_encoder())
     tokenizer = TextToMotion.from_pretrained().tokenizer
     joined = [one.motion for one in made]
     again = [tokenizer.decode(tokenizer.encode(motion)).on_floor() for motion in joined]
@@ -74,7 +71,7 @@ def held_against_joined(config: Joined) -> list[str]:
     real = folders[0].measured().real
     lines.append(_line("real, joined", "0", fid(real, reference), joined))
     lines.append(
-        _line("real, joined, through the tokenizer", _own(reference, encoder.encode_motion(again)), None, again)
+        _line("real, through the tokenizer", f"{fid(reference, encoder.encode_motion(again)):.3f}", None, again)
     )
     for path, folder in zip(config.reports, folders):
         vectors = folder.measured().vectors[places]  # (P, R, D)
@@ -90,17 +87,12 @@ def _line(name: str, away: str, to_clips: float | None, motions: list[Motion]) -
     return f"| {name} | {away} | {clips} | {100 * skating:.1f} | {jerk:.0f} |"
 
 
-def _own(reference: Array, vectors: Array) -> str:
-    return f"{fid(reference, vectors):.3f}"
-
-
 def _away(reference: Array, of_prompt: NDArray[np.integer], places: NDArray[np.integer], vectors: Array) -> str:
     """FID with its 95 % interval, a jackknife over prompts on both sides."""
-    value = fid(reference, _flat(vectors))
-    kept = [np.arange(len(places)) % MOST_APART != part for part in range(MOST_APART)]
-    parts = np.array([fid(reference[np.isin(of_prompt, places[rows])], _flat(vectors[rows])) for rows in kept])
-    error = 1.96 * float(np.sqrt((MOST_APART - 1) / MOST_APART * np.square(parts - parts.mean()).sum()))
-    return f"{value:.3f} [{max(value - error, 0):.3f}, {value + error:.3f}]"
+    value, low, high = jackknife(
+        len(places), lambda kept: fid(reference[np.isin(of_prompt, places[kept])], _flat(vectors[kept]))
+    )
+    return f"{value:.3f} [{max(low, 0):.3f}, {high:.3f}]"
 
 
 def _flat(vectors: Array) -> Array:
