@@ -1,8 +1,10 @@
-"""docs/aligned.html: a model and its aligned self side by side on held-out prompts, with what a judge sees in both.
+"""docs/aligned.html and docs/by_events.html: two systems side by side on held-out prompts, with what a judge sees.
 
     kinalign evaluate --events --out base
     kinalign evaluate --events --adapter models/openmocap-aligned --out aligned
+    kinalign evaluate --events --by-events --out by-events
     python -m kinalign.recipes.aligned base aligned
+    python -m kinalign.recipes.aligned base by-events --out docs/by_events.html --names "Event by event" Base
 
 The prompts are the first of each sub-task, as many of each, and the motions those of the first replication: nothing is
 chosen by how it came out.
@@ -32,8 +34,10 @@ class AlignedPage:
     base: tyro.conf.Positional[Path]
     """Report folder of the model as it was."""
     aligned: tyro.conf.Positional[Path]
-    """Report folder of the aligned model, of the same prompts."""
+    """Report folder of the aligned model, or of another system, of the same prompts."""
     out: Path = Path("docs/aligned.html")
+    names: tuple[str, str] = ("Aligned", "Base")
+    """What the two are called, the second report first."""
     judge: str = "kinematic"
     """Whose findings are shown."""
     prompts: int = 20
@@ -59,7 +63,7 @@ def write_page(config: AlignedPage) -> Path:
         for one, aligned, base in zip(prompts, *sides)
     ]
     shown = spread(pairs, config.prompts)
-    return write_pairs_page(shown, config.out, title="Aligned and base", names=("Aligned", "Base"))
+    return write_pairs_page(shown, config.out, title=" and ".join(config.names), names=config.names)
 
 
 if __name__ == "__main__":
