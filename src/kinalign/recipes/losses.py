@@ -47,6 +47,7 @@ from kinalign.evaluation.eventreport import CONDITIONAL, markdown_table, number_
 from kinalign.evaluation.eventscores import Number
 from kinalign.evaluation.eventtruth import EVENT_METRICS, SHARES
 from kinalign.judge.named import judge_named
+from kinalign.judge.prompts import EventPrompt
 from kinalign.lm.lora import LoraConfig, is_adapter
 from kinalign.recipes.joined import JoinedMotions
 from kinalign.run import locked, read_json, write_atomically, write_json
@@ -91,13 +92,13 @@ ARMS = {
         "base, until right, 16 at most", model="base", choice=Evaluate(until_right=16), reuse="best-of-8"
     ),
     "by-events": Arm("base, event by event", model="base", choice=Evaluate(by_events=True)),
-    "sft": Arm("start"),
+    "sft": Arm("align sft, the start"),
     "sigmoid": Arm("DPO", DPO),
     "ipo": Arm("IPO", replace(DPO, loss="ipo")),
     "hinge": Arm("SLiC (hinge)", replace(DPO, loss="hinge")),
     "kto_pair": Arm("KTO, paired", replace(DPO, loss="kto_pair")),
     "kto": Arm("KTO", replace(DPO, loss="kto")),
-    "full": Arm("DPO, all weights in the place of LoRA", FULL),
+    "full": Arm("DPO, all weights, no LoRA", FULL),
     "unfiltered": Arm("DPO, pairs not filtered by score", DPO, pairs="unfiltered"),
     "grpo": Arm("GRPO", _in_steps(AlignGRPO(lora=LORA), 80)),
     "ppo": Arm("PPO", _in_steps(AlignPPO(lora=LORA), 160)),
@@ -134,8 +135,6 @@ class Losses:
     """The judge that says what came of it."""
     prompts_per_task: int = Evaluate.prompts_per_task
     """Held-out prompts of each sub-task, for each seed."""
-    copies: int = 3
-    """Motions that are joined of real clips for each prompt, at most, for FID."""
     threads: int = 1
     """Processor threads."""
 
@@ -270,7 +269,7 @@ def tables(config: Losses) -> str:
     }
     pools, prompts = pools_of({name: folders for name, folders in paths.items() if folders})
     teacher, examiner = (judge_named(name).name for name in (config.teacher, config.examiner))
-    joined = JoinedMotions.of(prompts, TextMotionEncoder.from_pretrained(shipped_encoder()), copies=config.copies)
+    joined = _joined(prompts)
     parts = [
         f"# What each loss brings\n\n{_about(pools, joined, teacher, examiner)}",
         f"## What happens\n\n{_events_table(pools, teacher, examiner)}",
@@ -281,13 +280,18 @@ def tables(config: Losses) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _joined(prompts: Sequence[EventPrompt]) -> JoinedMotions:
+    """What all arms are held against."""
+    return JoinedMotions.of(prompts, TextMotionEncoder.from_pretrained(shipped_encoder()))
+
+
 def _about(pools: Mapping[str, Pool], joined: JoinedMotions, teacher: str, examiner: str) -> str:
     first = next(iter(pools.values())).reports[0]
     packages = ", ".join(f"{name} {version}" for name, version in first.environment["packages"].items())
     return f"""\
-{examiner} is who examines, {teacher} the teacher. With 95 % intervals over prompts, all motions of a prompt \
-coming and going together, whichever seed made them; what another seed would learn is not in them, but *by seed* has \
-each.
+Seen by {examiner} but where it says otherwise; {teacher} was the teacher. With 95 % intervals over prompts: all \
+motions of a prompt come and go together, whichever seed made them. How much seeds differ is not in them, but under \
+*by seed*.
 
 - In brackets, of how many: pairs of events that are both seen. All right: score 5.
 - FID is to {len(joined.motions)} motions joined of real clips, for {len(joined.places)} of {joined.num_prompts} \
@@ -300,7 +304,7 @@ stopped in between, or nothing was learned.
 
 def _events_table(pools: Mapping[str, Pool], teacher: str, examiner: str) -> str:
     titles = [f"{EVENT_METRICS[name].title} {EVENT_METRICS[name].better}" for name in SEEN]
-    head = ["", "motions", *titles, "by seed", f"{titles[-1]}, by {teacher}"]
+    head = ["arm", "motions", *titles, "By seed", f"{titles[-1]}, by {teacher}"]
     lines = [head, ["---"] * len(head)]
     for name, pool in pools.items():
         seen, seen_by_teacher = pool.events(examiner), pool.events(teacher)["all_right"]
@@ -319,7 +323,7 @@ def _events_table(pools: Mapping[str, Pool], teacher: str, examiner: str) -> str
 
 def _quality_table(config: Losses, pools: Mapping[str, Pool], joined: JoinedMotions) -> str:
     titles = [f"{QUALITY_METRICS[name].title} {QUALITY_METRICS[name].better}" for name in LOOKS]
-    head = ["", "FID to joined ↓", *titles, "no motion % ↓", "learning s", "of a processor s", "memory MB"]
+    head = ["arm", "FID to joined ↓", *titles, "No motion % ↓", "Learning s", "Processor s", "Memory MB"]
     lines = [head, ["---"] * len(head)]
     for name, pool in pools.items():
         quality = pool.quality()
@@ -344,7 +348,7 @@ def _costs(paths: Sequence[Path]) -> list[str]:
 
 
 def _differences_table(pools: Mapping[str, Pool], examiner: str) -> str:
-    head = ["", *(f"{EVENT_METRICS[name].title} {EVENT_METRICS[name].better}" for name in SEEN)]
+    head = ["arm", *(f"{EVENT_METRICS[name].title} {EVENT_METRICS[name].better}" for name in SEEN)]
     lines = [head, ["---"] * len(head)]
     for name, pool in pools.items():
         if name != START:
