@@ -241,6 +241,7 @@ def learn(align: Align, folder: Path, begun: float) -> None:
             align_grpo(align)
         else:
             align_ppo(align)
+        # a new process counts as its memory what the one had that asked for it, which loads no model before the tables
         took = {"seconds": time() - begun, "processor_seconds": process_time(), **peak_memory()}
         # what a run took before it was stopped is not known
         write_json(folder / COST, took | {"is_whole": not is_resumed})
