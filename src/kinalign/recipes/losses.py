@@ -20,11 +20,10 @@ A part that is whole is not made again, one that was stopped goes on. The tables
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from time import process_time, time
 from typing import Any, Literal, TypeVar
@@ -221,14 +220,37 @@ def _is_examined(folder: Path) -> bool:
 
 
 def apart(work: Callable[..., object], *given: object) -> None:
-    """Do a piece of work in a process of its own, of whose memory nothing stays; what it raises is raised here."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        try:
-            process.submit(work, *given).result()
-        except BrokenProcessPool as error:
-            raise KinalignError(
-                "the process at work was ended from outside, perhaps for want of memory; the same command goes on"
-            ) from error
+    """Do a piece of work in a process of its own, of whose memory nothing stays. A user's mistake is raised here.
+
+    A process that was begun ends its piece even where this one is killed; nobody else may work in its folder then.
+    """
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_do, args=(sender, work, *given), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        mistake: KinalignError | None = receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise KinalignError(
+            f"the process at work ended with {process.exitcode}, by what is told above or from outside, perhaps for "
+            "want of memory; the same command goes on"
+        ) from error
+    process.join()
+    if mistake is not None:
+        raise mistake
+
+
+def _do(sender: Connection, work: Callable[..., object], *given: object) -> None:
+    try:
+        work(*given)
+        mistake = None
+    except KinalignError as error:
+        mistake = error
+    # nobody listens where whoever asked was killed
+    with suppress(BrokenPipeError):
+        sender.send(mistake)
 
 
 def learn(align: Align, folder: Path, begun: float) -> None:
