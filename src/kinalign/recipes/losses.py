@@ -296,7 +296,7 @@ def tables(config: Losses) -> str:
     parts = [
         f"# What each loss brings\n\n{_about(pools, joined, teacher, examiner)}",
         f"## What happens\n\n{_events_table(pools, teacher, examiner)}",
-        f"## How it looks, and what it took\n\n{_quality_table(config, pools, joined)}",
+        f"## How it looks, and what it took\n\n{_quality_table(pools, joined)}",
     ]
     if START in pools and len(pools) > 1:
         parts.append(f"## Against the start, by {examiner}\n\n{_differences_table(pools, examiner)}")
@@ -344,7 +344,7 @@ def _events_table(pools: Mapping[str, Pool], teacher: str, examiner: str) -> str
     return markdown_table(lines)
 
 
-def _quality_table(config: Losses, pools: Mapping[str, Pool], joined: JoinedMotions) -> str:
+def _quality_table(pools: Mapping[str, Pool], joined: JoinedMotions) -> str:
     titles = [f"{QUALITY_METRICS[name].title} {QUALITY_METRICS[name].better}" for name in LOOKS]
     head = ["arm", "FID to joined ↓", *titles, "No motion % ↓", "Learning s", "Processor s", "Memory MB"]
     lines = [head, ["---"] * len(head)]
