@@ -142,7 +142,7 @@ def test_numbers_are_those_of_the_reports_and_nothing_is_made_twice(
         paths = [tmp_path / name / str(seed) / "events" for seed in (3, 4)]
         reports = [EventReport.load(path) for path in paths]
         seen, looks, *against = rows_of(text, arm.title)
-        assert len(against) == (name != "sft") and seen[1] == "12", "6 prompts of each of two seeds"
+        assert len(against) == len({"base", "sft"} - {name}) and seen[1] == "12", "6 prompts of each of two seeds"
         values = [100 * (report.number("by length", "all_right").value or 0) for report in reports]
         assert seen[6] == ", ".join(f"{value:.1f}" for value in values)
         # as many prompts of each seed, so the mean of both is that of all

@@ -102,8 +102,8 @@ ARMS = {
     "grpo": Arm("GRPO", _in_steps(AlignGRPO(lora=LORA), 80)),
     "ppo": Arm("PPO", _in_steps(AlignPPO(lora=LORA), 160)),
 }
-START = "sft"
-"""What differences are to."""
+AGAINST = ("base", "sft")
+"""What differences are to: the model as it was, and where all that learn begin."""
 
 
 @dataclass(frozen=True)
@@ -298,8 +298,9 @@ def tables(config: Losses) -> str:
         f"## What happens\n\n{_events_table(pools, teacher, examiner)}",
         f"## How it looks, and what it took\n\n{_quality_table(pools, joined)}",
     ]
-    if START in pools and len(pools) > 1:
-        parts.append(f"## Against the start, by {examiner}\n\n{_differences_table(pools, examiner)}")
+    for name in AGAINST:
+        if name in pools and len(pools) > 1:
+            parts.append(f"## Against {ARMS[name].title}, by {examiner}\n\n{_differences_table(pools, name, examiner)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -370,12 +371,12 @@ def _costs(paths: Sequence[Path]) -> list[str]:
     return [*(f"{np.mean(one):.0f}" if one else "–" for one in seconds), f"{max(memory):.0f}" if memory else "–"]
 
 
-def _differences_table(pools: Mapping[str, Pool], examiner: str) -> str:
+def _differences_table(pools: Mapping[str, Pool], against: str, examiner: str) -> str:
     head = ["arm", *(f"{EVENT_METRICS[name].title} {EVENT_METRICS[name].better}" for name in SEEN)]
     lines = [head, ["---"] * len(head)]
     for name, pool in pools.items():
-        if name != START:
-            found = pools[START].differences(pool, examiner)
+        if name != against:
+            found = pools[against].differences(pool, examiner)
             lines.append([ARMS[name].title, *(_difference_shown(found[metric]) for metric in SEEN)])
     return f"{markdown_table(lines)}\n\nOf 20 intervals of equal systems one does without 0 by chance."
 
