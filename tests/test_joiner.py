@@ -109,6 +109,17 @@ def test_who_is_down_and_pauses_there_still_finds_the_way_up() -> None:
     assert part.transition.start - pause.transition.start == pytest.approx(3.0 * FPS, abs=8)
 
 
+def test_a_deep_stance_on_both_feet_is_entered_and_left_by_a_transition() -> None:
+    low = uniform(squatting(1))[13:21]
+    assert low.joints[:, 0, 1].max() < 0.65
+    whole, parts = joined([standing(20), low, standing(20)])
+    assert [part.gets_up for part in parts] == [None] * 3
+    for part in parts[1:]:
+        made = whole.joints[part.transition.start : part.transition.end]
+        assert made[:, TOES, 1].max() < 0.15
+        assert np.abs(np.diff(made[:, 0, 1])).max() * FPS < 3.0
+
+
 def test_what_no_transition_leads_to_is_refused() -> None:
     lying = Motion(standing(20).joints[..., [0, 2, 1]] * [1, -1, 1])  # on the back
     joiner = Joiner()

@@ -19,7 +19,7 @@ import tyro
 from PIL import Image
 
 from kinalign.judge.named import judge_named
-from kinalign.judge.verdict import Case, Invalid, Judge, Verdict
+from kinalign.judge.verdict import Case, Invalid, Judge, Outcome, Verdict
 from kinalign.motion.motion import FPS, Motion
 from kinalign.planning.compose import LongMotion, Shown
 from kinalign.planning.compose_command import Compose, compose_command
@@ -91,8 +91,16 @@ def steps_right(motions: Sequence[LongMotion], judges: Sequence[Judge]) -> Right
             step, motion = shown.segment.step, long.motion[shown.start : shown.end]
             cases.append(Case.of(step.text, motion, program=step.program))
     kinematic, learned = (judge.judge_all(cases) for judge in judges)
-    right = [sum(isinstance(one, Verdict) and one.score == 5 for one in judged) for judged in (kinematic, learned)]
-    return Right(len(cases), *right, unknown=sum(isinstance(one, Invalid) for one in learned))
+    return Right(
+        len(cases),
+        kinematic=sum(map(_is_right, kinematic)),
+        learned=sum(map(_is_right, learned)),
+        unknown=sum(isinstance(one, Invalid) for one in learned),
+    )
+
+
+def _is_right(outcome: Outcome) -> bool:
+    return isinstance(outcome, Verdict) and outcome.score == 5
 
 
 def facts(long: LongMotion, right: Right) -> str:
