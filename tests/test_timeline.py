@@ -115,3 +115,9 @@ def test_sentences_are_segments() -> None:
     assert [segment.step for segment in timeline_of_texts([WALK, KICK])] == [Step.of(WALK), Step.of(KICK)]
     with pytest.raises(PlanError, match="sentence 2: text='  ' says nothing"):
         timeline_of_texts([WALK, "  "])
+
+
+@pytest.mark.parametrize("seconds", ["four", "4", True, [4], 0, -3, float("nan")])
+def test_seconds_of_a_planned_step_are_a_number_above_0(seconds: object) -> None:
+    with pytest.raises(PlanError, match=r"seconds of step 'A person kicks\.' cannot be shown; give a time above 0"):
+        Plan.from_json({"tasks": [{"text": "He kicks.", "steps": [{"text": "A person kicks.", "seconds": seconds}]}]})
