@@ -178,7 +178,11 @@ BAD: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "tenth.mp4": (lambda films, path: write_video(walking(2), path, size=64), "lasts 0.10 s; 0.5 s or more"),
     "tenth.gif": (lambda films, path: write_video(walking(2), path, size=64), "lasts 0.10 s; 0.5 s or more"),
     "tenth.npy": (lambda films, path: walking(2).save(path), "lasts 0.10 s; 0.5 s or more"),
-    "cut.mp4": (lambda films, path: cut(films / "wave.mp4", 0.7, path), "damaged or cut short"),
+    "cut.mp4": (lambda films, path: cut(films / "wave.mp4", 0.7, path), r"cut short: it breaks off after \d.\d\d s"),
+    "cut_index.mp4": (  # as cameras write them, with the index at the end
+        lambda films, path: cut(encoded(path.with_name("whole.mp4"), range(40)), 0.7, path),
+        "damaged or cut short",
+    ),
     "cut.webm": (lambda films, path: cut(films / "wave.webm", 0.7, path), r"cut short: it breaks off after \d.\d\d s"),
     "cut.gif": (lambda films, path: cut(films / "wave.gif", 0.7, path), r"cut short: it breaks off after \d.\d\d s"),
     "jump.mp4": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Callable, Sequence
 
@@ -77,6 +78,7 @@ def test_memory_does_not_grow_with_the_number_of_motions() -> None:
     def held_after(number: int) -> int:
         for _ in range(number):
             joiner.append(MOTIONS[0])
+        gc.collect()  # what others left behind is not held
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
@@ -107,6 +109,17 @@ def test_who_is_down_and_pauses_there_still_finds_the_way_up() -> None:
     assert part.gets_up is not None
     assert part.joints[0, 0, 1] < UPRIGHT_M <= part.joints[-1, 0, 1]
     assert part.transition.start - pause.transition.start == pytest.approx(3.0 * FPS, abs=8)
+
+
+def test_a_deep_stance_on_both_feet_is_entered_and_left_by_a_transition() -> None:
+    low = uniform(squatting(1))[13:21]
+    assert low.joints[:, 0, 1].max() < 0.65
+    whole, parts = joined([standing(20), low, standing(20)])
+    assert [part.gets_up for part in parts] == [None] * 3
+    for part in parts[1:]:
+        made = whole.joints[part.transition.start : part.transition.end]
+        assert made[:, TOES, 1].max() < 0.15
+        assert np.abs(np.diff(made[:, 0, 1])).max() * FPS < 3.0
 
 
 def test_what_no_transition_leads_to_is_refused() -> None:

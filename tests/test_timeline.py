@@ -12,6 +12,7 @@ from kinalign.events.program import Event, EventProgram
 from kinalign.planning.plan import Plan, Scene, Step, Task
 from kinalign.planning.timeline import Segment, read_timeline, timeline_of, timeline_of_texts, timeline_to_json
 
+DOCS = Path(__file__).parent.parent / "docs"
 WALK, KICK = "A person walks forward.", "A person kicks with the left leg."
 
 
@@ -115,3 +116,15 @@ def test_sentences_are_segments() -> None:
     assert [segment.step for segment in timeline_of_texts([WALK, KICK])] == [Step.of(WALK), Step.of(KICK)]
     with pytest.raises(PlanError, match="sentence 2: text='  ' says nothing"):
         timeline_of_texts([WALK, "  "])
+
+
+@pytest.mark.parametrize("seconds", ["four", "4", True, [4], 0, -3, float("nan")])
+def test_seconds_of_a_planned_step_are_a_number_above_0(seconds: object) -> None:
+    with pytest.raises(PlanError, match=r"seconds of step 'A person kicks\.' cannot be shown; give a time above 0"):
+        Plan.from_json({"tasks": [{"text": "He kicks.", "steps": [{"text": "A person kicks.", "seconds": seconds}]}]})
+
+
+def test_the_timeline_of_the_page_on_long_motion_can_be_read(tmp_path: Path) -> None:
+    page = (DOCS / "long_motion.md").read_text(encoding="utf-8")
+    segments = read_timeline(written(tmp_path, page.split("```csv\n")[1].split("```")[0], "day.csv"))
+    assert [(one.step.seconds, one.pause_s) for one in segments] == [(4.0, 0.0), (3.0, 3.0), (None, 0.0), (None, 5.0)]

@@ -214,7 +214,7 @@ def test_the_command_prints_captions_and_writes_them_with_a_page(
     [
         (walking(8), "a motion of 0.40 s shows nothing; give 0.5 s or more"),
         (np.full((40, 22, 3), np.nan), "holds NaN or infinity"),
-        (np.zeros((40, 21, 3)), "this motion has 21"),
+        (np.zeros((40, 21, 3)), "this motion has 'kit'"),
         (np.zeros((40, 19, 3)), "19"),
     ],
 )

@@ -46,6 +46,16 @@ def test_mp4_is_h264_that_every_player_shows(tmp_path: Path) -> None:
         assert context.width % 2 == context.height % 2 == 0
 
 
+def test_the_index_of_an_mp4_stands_before_its_pictures(tmp_path: Path) -> None:
+    data = WALK.save(tmp_path / "walk.mp4").read_bytes()
+    boxes, at = [], 0
+    while at < len(data):  # ISO 14496-12, 4.2: four bytes of size, four of name
+        boxes.append(data[at + 4 : at + 8])
+        at += int.from_bytes(data[at : at + 4], "big")
+    assert at == len(data)
+    assert boxes.index(b"moov") < boxes.index(b"mdat")
+
+
 def test_an_odd_size_gets_a_row_and_a_column_of_paper(tmp_path: Path) -> None:
     _, frames = _decoded(write_video(WALK, tmp_path / "walk.mp4", size=33, caption=False))
     assert frames[0].shape == (34, 34, 3)

@@ -28,7 +28,10 @@ FOOTWORK = Footwork(lift_share=0.4, lift_power=2, jerk_of_skating=4000.0)
 """Of 60 joins (bench/bench_compose.py), feet skate a fifth less than with the one that event sets are made with, and
 nothing jerks more."""
 RISE_M = 0.3
-"""A transition may bring the hips so much higher or lower; beyond that a body gets up or is not there."""
+"""A transition may bring the hips so much higher or lower; beyond that a body gets up or is not there. Who stands over
+his feet, as in a deep stance, sinks and rises further."""
+BALANCED_M = 0.2
+"""A body stands over its feet while its middle, the mean of its joints, is so near to the line between them."""
 NEAR_M = 0.25
 """Between two postures on the floor a transition may move joints so far, on average."""
 SETTLED_M = 0.1
@@ -169,10 +172,14 @@ class Joiner:
         """Whether a transition alone leads from the held motion to the clip."""
         held = self._held
         assert held is not None
-        if not _is_near(held.end, clip.joints[0]):
-            return False
-        if _is_upright(held.end) or _is_upright(clip.joints[0]):
+        is_near = _is_near(held.end, clip.joints[0])
+        if is_near and (_is_upright(held.end) or _is_upright(clip.joints[0])):
             return True
+        has_way_up = self._way_up is not None and _is_balanced(self._way_up.joints[-1])
+        if not has_way_up and _is_balanced(held.end) and _is_balanced(clip.joints[0]):
+            return True
+        if not is_near:
+            return False
         made = join(held.laid, 0, held.clip, clip, FOOTWORK)
         return float(np.linalg.norm(made.laid[made.head] - held.laid[made.tail], axis=-1).mean()) <= NEAR_M
 
@@ -200,3 +207,14 @@ def _is_upright(pose: Array) -> bool:
 
 def _is_near(before: Array, after: Array) -> bool:
     return abs(float(after[0, 1] - before[0, 1])) <= RISE_M
+
+
+def _is_balanced(pose: Array) -> bool:
+    """Whether a pose (22, 3) is on both feet and on nothing else, its middle over them."""
+    feet = [*HUMANML3D.left_foot, *HUMANML3D.right_foot]
+    others = np.delete(pose[:, 1], feet)
+    left, right = (pose[list(foot)][:, [0, 2]].mean(axis=0) for foot in (HUMANML3D.left_foot, HUMANML3D.right_foot))
+    way, middle = right - left, pose[:, [0, 2]].mean(axis=0)
+    share = np.clip(np.dot(middle - left, way) / max(float(np.dot(way, way)), 1e-9), 0.0, 1.0)
+    away = float(np.linalg.norm(left + share * way - middle))
+    return bool((pose[_TOES, 1] < _ON_FLOOR_M).all() and others.min() > _ON_FLOOR_M and away <= BALANCED_M)

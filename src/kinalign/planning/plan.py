@@ -43,9 +43,9 @@ class Step:
 
     def __post_init__(self) -> None:
         _check(self.text, "step")
-        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+        if self.seconds is not None and not (_is_number(self.seconds) and 0 < self.seconds < float("inf")):
             raise PlanError(
-                f"{self.seconds} seconds of step {self.text!r} cannot be shown; give a time above 0, or none"
+                f"{self.seconds!r} seconds of step {self.text!r} cannot be shown; give a time above 0, or none"
             )
 
     @classmethod
@@ -112,6 +112,10 @@ class Plan:
         known = _fields(values, "plan", needs=("tasks",), may_have=("scene",))
         scene = Scene(known["scene"]) if "scene" in known else None
         return cls(tuple(Task.from_json(task) for task in known["tasks"]), scene)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check(text: Any, what: str) -> None:

@@ -25,7 +25,6 @@ from kinalign.events.detect import detect
 from kinalign.events.detect.detection import Detection
 from kinalign.events.detect.stretches import Side
 from kinalign.motion.motion import FPS, Motion
-from kinalign.motion.skeleton import HUMANML3D
 
 Array = NDArray[np.floating]
 
@@ -90,16 +89,11 @@ def segments(motion: Motion, detector: EventDetector) -> list[Detection]:
 
     Raises MotionError for a motion of less than half a second and for another skeleton than HumanML3D's.
     """
-    if motion.skeleton.num_joints != HUMANML3D.num_joints:
-        raise MotionError(
-            f"what happens is read off the {HUMANML3D.num_joints} joints of {HUMANML3D.name!r}; this motion has "
-            f"{motion.skeleton.num_joints} ({motion.skeleton.name!r})"
-        )
     if motion.duration_s < SHORTEST_S:
         raise MotionError(f"a motion of {motion.duration_s:.2f} s shows nothing; give {SHORTEST_S} s or more")
     motion = motion.resample(FPS)
+    rules = detect(motion)  # first: it refuses another skeleton
     told = heard(motion, detector)
-    rules = detect(motion)
     names = [name for name in detector.config.actions if name not in UNNAMED]
     places = [detector.config.actions.index(name) for name in names]
     logits = told.actions[:, places].numpy()

@@ -115,8 +115,9 @@ def annotate_video(config: AnnotateVideo) -> Path:
     print(f"{captioner.num_alike} pieces look like an earlier one, {captioner.num_unusable} answers cannot be used")
     print(client.bill)
     if work.failures:
+        others = ", the others have" if len(work.failures) < num_different else ""
         raise DataError(
-            f"{len(work.failures)} of {num_different} different files have no captions, the others have; "
+            f"{len(work.failures)} of {num_different} different files have no captions{others}; "
             f"{config.out / REPORT} says why"
         )
     print(config.out)

@@ -661,7 +661,8 @@ DOCUMENT = """# What the embedded planner answers
 
 The eight planning tasks in ten scenes that no training saw, and a plan of each, as they come with seed 0: nothing is
 chosen or mended. `python -m kinalign.recipes.planner` writes this page. What stands before the arrow was asked: the
-scene, what was done before, or tasks or steps alone. Numbers are in [the planner's card](../models/planner/README.md).
+scene, what was done before, or tasks or steps alone. Numbers are in [the planner's card](../models/planner/README.md);
+what the other three tasks make in these scenes is on [a page of its own](motion_tasks.md).
 
 c is the scene, t tasks, s steps: ct2t is told a scene and the tasks done so far, and answers the next task.
 """

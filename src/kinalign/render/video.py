@@ -23,9 +23,11 @@ from kinalign.run import write_atomically
 
 # suffix -> codec and its options: sharp edges and flat colours, playable in every browser
 CODECS = {
-    ".mp4": ("libx264", {"crf": "20", "preset": "veryfast", "movflags": "+faststart"}),
+    ".mp4": ("libx264", {"crf": "20", "preset": "veryfast"}),
     ".webm": ("libvpx-vp9", {"crf": "28", "b": "0", "deadline": "good", "cpu-used": "4"}),
 }
+# suffix -> options of the file: the index stands first, so that a browser plays before all is there
+CONTAINERS = {".mp4": {"movflags": "+faststart"}, ".webm": {}}
 SUFFIXES = (*CODECS, ".gif")
 
 
@@ -119,9 +121,10 @@ def _subtitled(
 def _encode(path: Path, pictures: Iterable[Picture], fps: float) -> None:
     import av  # 50 ms that a reader of motions need not wait
 
-    codec, options = CODECS[path.suffix.lower()]
+    suffix = path.suffix.lower()
+    codec, options = CODECS[suffix]
     try:
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", container_options=CONTAINERS[suffix]) as container:
             stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
             for number, picture in enumerate(pictures):
                 if number == 0:
