@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinalign.errors import MotionError
+from kinalign.motion.rotations import quaternion_between, quaternion_rotate
 from kinalign.motion.skeleton import Skeleton
 
 Array = NDArray[np.floating]
+
+SIDE_FRAMES = 8
+STRAIGHT_M = 0.03
 
 
 class Leg(NamedTuple):
@@ -63,14 +67,28 @@ def place_leg(joints: Array, shape: Array, leg: Leg, ankle: Array, reach: Array)
     """
     hip, was = joints[:, leg.hip], shape[:, leg.knee] - shape[:, leg.hip]
     thigh, shin = (np.linalg.norm(bone, axis=-1, keepdims=True) for bone in (was, shape[:, leg.ankle] - shape[:, leg.knee]))
+    before = shape[:, leg.ankle] - shape[:, leg.hip]
     way = ankle - hip
     length = np.linalg.norm(way, axis=-1, keepdims=True)
     straight = way / length
     length = np.clip(length, np.abs(thigh - shin) + 1e-6, np.minimum(reach[:, None], thigh + shin))
     along = (length**2 + thigh**2 - shin**2) / (2 * length)
-    aside = was - np.sum(was * straight, axis=-1, keepdims=True) * straight
-    aside /= np.maximum(np.linalg.norm(aside, axis=-1, keepdims=True), 1e-9)  # a straight leg has no such side
+    aside = quaternion_rotate(quaternion_between(before, straight), _knee_side(was, before))
     joints[:, leg.knee] = hip + along * straight + np.sqrt(np.maximum(thigh**2 - along**2, 0.0)) * aside
     joints[:, leg.ankle] = hip + length * straight
     for joint in leg.foot:
         joints[:, joint] = joints[:, leg.ankle] + shape[:, joint] - shape[:, leg.ankle]
+
+
+def _knee_side(thigh: Array, way: Array) -> Array:
+    """(T, 3) unit vectors across the way from hip to ankle to where the knee points, as around where it is straight."""
+    way = way / np.linalg.norm(way, axis=-1, keepdims=True)
+    aside = thigh - np.sum(thigh * way, axis=-1, keepdims=True) * way
+    out = np.linalg.norm(aside, axis=-1, keepdims=True)
+    kernel = np.hanning(2 * SIDE_FRAMES + 3)[1:-1]
+    padded = np.pad(aside, ((SIDE_FRAMES, SIDE_FRAMES), (0, 0)), mode="edge")
+    around = np.stack([np.convolve(row, kernel, mode="valid") for row in padded.T], axis=1)
+    around -= np.sum(around * way, axis=-1, keepdims=True) * way
+    around /= np.maximum(np.linalg.norm(around, axis=-1, keepdims=True), 1e-9)
+    side = aside + STRAIGHT_M * np.exp(-((out / STRAIGHT_M) ** 2)) * around
+    return np.asarray(side / np.maximum(np.linalg.norm(side, axis=-1, keepdims=True), 1e-9))

@@ -38,6 +38,8 @@ SPEED_WINDOW_S = 0.15
 EDGE = (1e-3, 3e-2)
 """How little the first and last frames of a stance hold a foot, so that it comes to rest and leaves smoothly."""
 
+ROUNDS = 4
+MISSED=0
 HOLD = 1e3
 """What a foot that stands must not do costs so much, held against being where the body has it: 1."""
 FOOT_S, BODY_S = 0.12, 0.4
@@ -65,10 +67,21 @@ def planted(motion: Motion) -> Motion:
     """
     legs = legs_of(motion.skeleton)
     joints = motion.joints.astype(np.float64)
-    stances = _stances(joints, legs, motion.fps)
+    shins = np.stack([_carries(joints, leg) for leg in legs], axis=1)
+    toes, ankles = (np.stack([joints[:, getattr(leg, name)] for leg in legs], axis=1) for name in ("toe", "ankle"))
+    feet, body = np.zeros(toes.shape), np.zeros((len(joints), 3))
+    stances = Stances(np.zeros(shins.shape, dtype=bool), np.zeros(shins.shape, dtype=bool))
+    for _ in range(ROUNDS):
+        found = Stances(*(stands | _stands(places + feet, shins, motion.fps) for stands, places in zip(stances, (toes, ankles))))
+        if all(np.array_equal(*pair) for pair in zip(found, stances)):
+            break
+        stances = found
+        feet, body = _added(joints, legs, stances, motion.fps)
+    else:
+        global MISSED
+        MISSED += 1
     if not (stances.toe.any() or stances.ankle.any()):
         return motion
-    feet, body = _added(joints, legs, stances, motion.fps)
     moved = joints + body[:, None]
     reaches = [np.maximum(STRETCHED * leg.length(joints), leg.extent(joints)) for leg in legs]
     ankles = [joints[:, leg.ankle] + feet[:, side] for side, leg in enumerate(legs)]
@@ -78,12 +91,9 @@ def planted(motion: Motion) -> Motion:
     return replace(motion, joints=moved)
 
 
-def _stances(joints: Array, legs: tuple[Leg, Leg], fps: float) -> Stances:
-    toes, ankles = (np.stack([joints[:, getattr(leg, name)] for leg in legs], axis=1) for name in ("toe", "ankle"))
-    knees = np.stack([joints[:, leg.knee] for leg in legs], axis=1)
-    shins = np.linalg.norm(knees - ankles, axis=-1)
-    carries = knees[..., 1] - ankles[..., 1] > UPRIGHT_SHIN * shins
-    return Stances(_stands(toes, carries, fps), _stands(ankles, carries, fps))
+def _carries(joints: Array, leg: Leg) -> Mask:
+    shin = joints[:, leg.knee] - joints[:, leg.ankle]
+    return shin[:, 1] > UPRIGHT_SHIN * np.linalg.norm(shin, axis=-1)
 
 
 def _stands(places: Array, carries: Mask, fps: float) -> Mask:
@@ -152,9 +162,8 @@ def _added(joints: Array, legs: tuple[Leg, Leg], stances: Stances, fps: float) -
             for b in range(a, 4):
                 bands[b - a, a : num_frames - 3 + a] += third[a] * third[b] * smooth
     bands[0] += np.array([1.0, 1.0, 2.0 + BODY_STAYS])
-    answer = _solved(bands, -1.0, right)
     added = np.zeros((num_frames, 3, 3))
-    added[..., ground] = answer
+    added[..., ground] = _solved(bands, -1.0, right)
     return added[:, :2], added[:, 2]
 
 
