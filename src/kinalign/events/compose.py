@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from kinalign.errors import MotionError
 from kinalign.events.program import Event, EventProgram
 from kinalign.motion.features import with_bone_lengths
+from kinalign.motion.legs import legs_of
+from kinalign.motion.legs import place_leg as bend_leg
 from kinalign.motion.motion import FPS, Motion, facing_directions
 from kinalign.motion.rotations import quaternion_between, quaternion_rotate
 from kinalign.motion.skeleton import HUMANML3D
@@ -64,7 +66,9 @@ JERK_OF_A_FRAME = 10.0
 JERK_OF_DETOUR, SHORT_DETOUR_M = 5000.0, 0.75
 """Swinging out costs so much a metre from here on: arms that come fast would else go round once more."""
 
-_KNEES, _ANKLES, _TOES, _HIPS = (4, 5), (7, 8), (10, 11), (1, 2)
+_LEGS = legs_of(HUMANML3D)
+_HIPS, _KNEES, _ANKLES = ([leg[bone] for leg in _LEGS] for bone in range(3))
+_TOES = [leg.toe for leg in _LEGS]
 
 
 @dataclass(frozen=True)
@@ -415,17 +419,7 @@ def place_leg(joints: Array, foot: int, path: Array, reach: Array) -> None:
 
     `path` is (T, 2, 3), ankle and toe, `reach` (T,) the longest way from hip to ankle. The knee points as it did.
     """
-    hip, knee = joints[:, _HIPS[foot]], joints[:, _KNEES[foot]]
-    thigh, shin = HUMANML3D.bone_lengths[[_KNEES[foot], _ANKLES[foot]]]
-    way = path[:, 0] - hip
-    length = np.linalg.norm(way, axis=-1, keepdims=True)
-    straight = way / length
-    length = np.minimum(length, reach[:, None])
-    along = (length**2 + thigh**2 - shin**2) / (2 * length)
-    aside = knee - hip - np.sum((knee - hip) * straight, axis=-1, keepdims=True) * straight
-    aside /= np.maximum(np.linalg.norm(aside, axis=-1, keepdims=True), 1e-9)  # a straight leg has no such side
-    joints[:, _KNEES[foot]] = hip + along * straight + np.sqrt(np.maximum(thigh**2 - along**2, 0.0)) * aside
-    joints[:, _ANKLES[foot]] = hip + length * straight
+    bend_leg(joints, joints.copy(), _LEGS[foot], path[:, 0], reach)
     toes = path[:, 1] - path[:, 0]
     toes *= HUMANML3D.bone_lengths[_TOES[foot]] / np.linalg.norm(toes, axis=-1, keepdims=True)
     joints[:, _TOES[foot]] = joints[:, _ANKLES[foot]] + toes

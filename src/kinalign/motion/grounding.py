@@ -24,18 +24,22 @@ SMOOTH_S = 0.2
 
 def grounded(motion: Motion) -> Motion:
     """The motion with its lowest joint at y = 0 throughout, but for flights: each frame is moved up or down."""
+    return replace(motion, joints=motion.joints - floor_heights(motion)[:, None, None] * np.array([0.0, 1.0, 0.0]))
+
+
+def floor_heights(motion: Motion) -> Array:
+    """(T,) heights in metres of the floor under the body: of its lowest joint without flights, smoothly."""
     lowest = motion.joints[..., 1].min(axis=1).astype(np.float64)
     reach = round(FLIGHT_S / 2 * motion.fps)
     # an opening, in the words of morphology: peaks narrower than the window are cut off
-    floor = _filtered(_filtered(lowest, reach, np.min), reach, np.max)
+    floor = filtered(filtered(lowest, reach, np.min), reach, np.max)
     radius = round(3 * SMOOTH_S * motion.fps)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / (SMOOTH_S * motion.fps)) ** 2)
     padded = np.pad(floor, radius, mode="edge")
-    height = np.convolve(padded, kernel / kernel.sum(), mode="valid")
-    return replace(motion, joints=motion.joints - height[:, None, None] * np.array([0.0, 1.0, 0.0]))
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
 
 
-def _filtered(heights: Array, reach: int, choose: Callable[..., Array]) -> Array:
-    """The least or the greatest height within `reach` frames of each frame."""
+def filtered(heights: Array, reach: int, choose: Callable[..., Array]) -> Array:
+    """The least or the greatest (np.min, np.max) of heights (T,) within `reach` frames of each frame."""
     windows = sliding_window_view(np.pad(heights, reach, mode="edge"), 2 * reach + 1)
     return np.asarray(choose(windows, axis=-1))

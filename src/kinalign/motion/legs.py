@@ -1,6 +1,6 @@
-"""Legs of a skeleton, and a leg bent so that its foot is where it should be: two-bone inverse kinematics.
+"""Legs of a skeleton, and a leg bent so that its foot is where it should be: inverse kinematics of two bones.
 
-Letters: T frames, J joints.
+Letters: T frames, J joints; metres.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from kinalign.motion.skeleton import Skeleton
 
 Array = NDArray[np.floating]
 
-SIDE_FRAMES = 8
 STRAIGHT_M = 0.03
+"""A leg whose knee is nearer to the line from hip to ankle is straight: there it says little of where the knee points."""
+AROUND = 8
+"""Frames before and after in which it is looked up then."""
+TOES_SHARE = 1e-3
+"""Where all of them are straight, a knee points where the toes do: so much counts the way to them."""
 
 
 class Leg(NamedTuple):
-    """Joint indices of a leg from the hip down; `foot` are all beyond the ankle, the toe last."""
+    """Joint indices of a leg; `foot` are all beyond the ankle, the toe last."""
 
     hip: int
     knee: int
@@ -33,9 +37,9 @@ class Leg(NamedTuple):
         return self.foot[-1]
 
     def length(self, joints: Array) -> Array:
-        """(T,) metres of thigh and shin together."""
-        knee = joints[:, self.knee]
-        thigh, shin = knee - joints[:, self.hip], joints[:, self.ankle] - knee
+        """(T,) metres of thigh and shin of joints (T, J, 3)."""
+        thigh = joints[:, self.knee] - joints[:, self.hip]
+        shin = joints[:, self.ankle] - joints[:, self.knee]
         return np.asarray(np.linalg.norm(thigh, axis=-1) + np.linalg.norm(shin, axis=-1))
 
     def extent(self, joints: Array) -> Array:
@@ -44,15 +48,15 @@ class Leg(NamedTuple):
 
 
 def legs_of(skeleton: Skeleton) -> tuple[Leg, Leg]:
-    """The left and the right leg; raises MotionError where no chain goes from a hip over knee and ankle to the toe."""
+    """The left and the right leg; raises MotionError where no chain goes from a hip over knee and ankle to a toe."""
     right_hip, left_hip = skeleton.hips
     legs = []
-    for hip, (_, toe) in ((left_hip, skeleton.left_foot), (right_hip, skeleton.right_foot)):
+    for side, hip, (_, toe) in (("left", left_hip, skeleton.left_foot), ("right", right_hip, skeleton.right_foot)):
         chains = [chain[chain.index(hip) :] for chain in skeleton.chains if hip in chain and chain[-1] == toe]
         if not chains or len(chains[0]) < 4:
             raise MotionError(
-                f"skeleton {skeleton.name!r} has no chain of hip, knee, ankle and toe from joint {hip} to {toe}; "
-                "its feet cannot be placed"
+                f"skeleton {skeleton.name!r} has no chain from its {side} hip (joint {hip}) over a knee and an ankle to "
+                f"its toe (joint {toe}); give it chains and feet as HumanML3D's 22 joints or KIT's 21 have them"
             )
         _, knee, ankle, *foot = chains[0]
         legs.append(Leg(hip, knee, ankle, tuple(foot)))
@@ -65,30 +69,36 @@ def place_leg(joints: Array, shape: Array, leg: Leg, ankle: Array, reach: Array)
     `shape` (T, J, 3) is the leg as it was: bones keep its lengths, the knee its side, the foot its direction. `reach`
     (T,) is the longest way from hip to ankle.
     """
-    hip, was = joints[:, leg.hip], shape[:, leg.knee] - shape[:, leg.hip]
-    thigh, shin = (np.linalg.norm(bone, axis=-1, keepdims=True) for bone in (was, shape[:, leg.ankle] - shape[:, leg.knee]))
-    before = shape[:, leg.ankle] - shape[:, leg.hip]
+    hip, before = joints[:, leg.hip], shape[:, leg.ankle] - shape[:, leg.hip]
+    thigh = np.linalg.norm(shape[:, leg.knee] - shape[:, leg.hip], axis=-1, keepdims=True)
+    shin = np.linalg.norm(shape[:, leg.ankle] - shape[:, leg.knee], axis=-1, keepdims=True)
     way = ankle - hip
     length = np.linalg.norm(way, axis=-1, keepdims=True)
     straight = way / length
-    length = np.clip(length, np.abs(thigh - shin) + 1e-6, np.minimum(reach[:, None], thigh + shin))
+    length = np.clip(length, np.abs(thigh - shin), np.minimum(reach[:, None], thigh + shin))
     along = (length**2 + thigh**2 - shin**2) / (2 * length)
-    aside = quaternion_rotate(quaternion_between(before, straight), _knee_side(was, before))
+    aside = quaternion_rotate(quaternion_between(before, straight), _knee_side(shape, leg))
     joints[:, leg.knee] = hip + along * straight + np.sqrt(np.maximum(thigh**2 - along**2, 0.0)) * aside
     joints[:, leg.ankle] = hip + length * straight
     for joint in leg.foot:
         joints[:, joint] = joints[:, leg.ankle] + shape[:, joint] - shape[:, leg.ankle]
 
 
-def _knee_side(thigh: Array, way: Array) -> Array:
-    """(T, 3) unit vectors across the way from hip to ankle to where the knee points, as around where it is straight."""
-    way = way / np.linalg.norm(way, axis=-1, keepdims=True)
-    aside = thigh - np.sum(thigh * way, axis=-1, keepdims=True) * way
+def _knee_side(joints: Array, leg: Leg) -> Array:
+    """(T, 3) unit vectors across the way from hip to ankle to where the knee points."""
+    way = _unit(joints[:, leg.ankle] - joints[:, leg.hip])
+
+    def across(vectors: Array) -> Array:
+        return np.asarray(vectors - np.sum(vectors * way, axis=-1, keepdims=True) * way)
+
+    aside = across(joints[:, leg.knee] - joints[:, leg.hip])
+    kernel = np.hanning(2 * AROUND + 3)[1:-1]
+    padded = np.pad(aside, ((AROUND, AROUND), (0, 0)), mode="edge")
+    around = np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)
+    around = _unit(across(around + TOES_SHARE * (joints[:, leg.toe] - joints[:, leg.ankle])))
     out = np.linalg.norm(aside, axis=-1, keepdims=True)
-    kernel = np.hanning(2 * SIDE_FRAMES + 3)[1:-1]
-    padded = np.pad(aside, ((SIDE_FRAMES, SIDE_FRAMES), (0, 0)), mode="edge")
-    around = np.stack([np.convolve(row, kernel, mode="valid") for row in padded.T], axis=1)
-    around -= np.sum(around * way, axis=-1, keepdims=True) * way
-    around /= np.maximum(np.linalg.norm(around, axis=-1, keepdims=True), 1e-9)
-    side = aside + STRAIGHT_M * np.exp(-((out / STRAIGHT_M) ** 2)) * around
-    return np.asarray(side / np.maximum(np.linalg.norm(side, axis=-1, keepdims=True), 1e-9))
+    return _unit(aside + STRAIGHT_M * np.exp(-np.square(out / STRAIGHT_M)) * around)
+
+
+def _unit(vectors: Array) -> Array:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
