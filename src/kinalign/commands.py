@@ -24,7 +24,8 @@ from kinalign.judge.verdict import Judge
 from kinalign.lm.model import Sampling
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
-from kinalign.pipeline import TextToMotion, checked_prompt, tokenized
+from kinalign.motion.planting import planted, settled
+from kinalign.pipeline import FADE_S, TextToMotion, checked_prompt, tokenized
 from kinalign.render.player import write_player
 from kinalign.render.video import write_video
 from kinalign.run import progress, write_atomically, write_json
@@ -53,6 +54,8 @@ class Making:
     """How strongly the prompt is followed; 1 is off."""
     formats: tuple[FileFormat, ...] = ("mp4", "png", "bvh", "html")
     """What to write of each motion; html is one page with all candidates."""
+    plant: bool = True
+    """Feet that stand do not slide. With --no-plant they do as the model makes them do."""
     size: int = 384
     """Pixels of a side of mp4, webm and gif."""
     model: Path | None = None
@@ -114,14 +117,16 @@ def generate(config: Generate) -> list[Path]:
 
     def make(number: int) -> list[Motion] | Selection:
         how: dict[str, Any] = {"seed": config.seed, "sampling": config.sampling(model)}
-        prompt, keep = prompts[number], config.num_candidates
+        prompt, keep, plant = prompts[number], config.num_candidates, config.plant
         if prompt not in unread and config.is_by_events(prompt):
-            return by_events(model, prompt, config.num_drawn or max(WHOLES, keep), judge=judge, keep=keep, **how)
+            n = config.num_drawn or max(WHOLES, keep)
+            return by_events(model, prompt, n, judge=judge, keep=keep, plant=plant, **how)
         how["length_s"] = config.length_seconds
         if judge is not None and config.num_drawn is not None and prompt not in unread:
-            until_right = config.until_right is not None
-            return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, until_right=until_right, **how)
+            how |= {"until_right": config.until_right is not None, "plant": plant}
+            return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, **how)
         motions = model(prompt, num_candidates=config.num_candidates, **how)
+        motions = [settled(motion) for motion in motions] if plant else motions
         return motions if judge is None or prompt in unread else judged(prompt, motions, judge)
 
     return _make_all("generate", [("prompt", prompt, slug(prompt)) for prompt in prompts], make, config)
@@ -145,13 +150,14 @@ def predict(config: Predict) -> list[Path]:
     model = _model(config)
 
     def make(number: int) -> list[Motion]:
-        return model.predict(
+        made = model.predict(
             motions[number],
             seconds=config.seconds,
             num_candidates=config.num_candidates,
             seed=config.seed,
             sampling=config.sampling(model),
         )
+        return _planted(made, [slice(0, _num_kept(motions[number], model) - 1)]) if config.plant else made
 
     return _make_all("predict", [("motion", path, slug(Path(path).stem)) for path in paths], make, config)
 
@@ -206,12 +212,18 @@ def inbetween(config: InBetween) -> list[Path]:
         }
         first, last = motions[number][0], motions[number][-1]
         if config.keys is not None:
-            return model.fill(first, keys=config.keys, **how)
+            made, step = model.fill(first, keys=config.keys, **how), model.tokenizer.frames_per_step
+            steps = [int(key * model.tokenizer.config.fps / step + 1e-6) for key in config.keys]
+            return _planted(made, [slice(one * step, (one + 1) * step) for one in steps]) if config.plant else made
         if config.seconds is not None:
-            return model.inbetween(first, last, seconds=config.seconds, anchored=config.anchored, **how)
-        # a frame more of the head: its codes hold velocities, and take the last one
-        head, tail = first[: round(start * first.fps) + 1], first[round(end * first.fps) :]
-        return model.inbetween(head, tail, seconds=end - start, anchored=True, **how)
+            head, tail = first, last
+            made = model.inbetween(head, tail, seconds=config.seconds, anchored=config.anchored, **how)
+        else:
+            # a frame more of the head: its codes hold velocities, and take the last one
+            head, tail = first[: round(start * first.fps) + 1], first[round(end * first.fps) :]
+            made = model.inbetween(head, tail, seconds=end - start, anchored=True, **how)
+        kept = [slice(0, _num_kept(head, model) - 1), slice(len(made[0]) - _num_kept(tail, model), None)]
+        return _planted(made, kept) if config.plant else made
 
     asked = [("motion", " ".join(group), slug("-".join(Path(name).stem for name in group))) for group in groups]
     return _make_all("inbetween", asked, make, config)
@@ -311,6 +323,17 @@ def _model(config: Making) -> TextToMotion:
         raise ConfigError(f"formats is empty; name one or more of {', '.join(get_args(FileFormat))} (--formats)")
     torch.set_num_threads(config.threads)
     return TextToMotion.from_pretrained(config.model, adapter=adapter_shares(config.adapter) or None)
+
+
+def _num_kept(motion: Motion, model: TextToMotion) -> int:
+    """Frames of a motion that the model goes on from or to, but for those in which it becomes what the model makes."""
+    fps = model.tokenizer.config.fps
+    return max(len(motion.resample(fps)) - round(FADE_S * fps), 1)
+
+
+def _planted(motions: Sequence[Motion], keep: Sequence[slice]) -> list[Motion]:
+    """The motions with feet that do not slide, but in the frames that were given."""
+    return [planted(motion, keep=keep) for motion in motions]
 
 
 def adapter_shares(adapters: Sequence[str]) -> dict[str, float]:

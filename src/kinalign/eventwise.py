@@ -22,6 +22,7 @@ from kinalign.judge.verdict import Case, Judge
 from kinalign.lm.model import Sampling
 from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import Motion
+from kinalign.motion.planting import settled
 from kinalign.pipeline import TextToMotion
 from kinalign.selection import Selection, check_numbers, chosen
 
@@ -47,11 +48,13 @@ def by_events(
     keep: int = 1,
     seed: int = 0,
     sampling: Sampling | None = None,
+    plant: bool = True,
 ) -> Selection:
     """The best of `n` motions that are put together of events made one by one, by the judge; None is the one by rules.
 
     Events that the model does not show even alone are left out, and `n` motions of the whole prompt are looked at too:
-    so it is where nothing can be put together. The same seed gives the same motions. Raises PromptError for a prompt
+    so it is where nothing can be put together. All are set on their feet (`settled`) before the judge looks, unless
+    `plant` is False. The same seed gives the same motions. Raises PromptError for a prompt
     that names no event, ConfigError as `best_of`.
     """
     check_numbers(n, keep)
@@ -67,6 +70,8 @@ def by_events(
         motions = [replace(motion, caption=prompt) for _ in range(n) if (motion := composer.motion(shown)) is not None]
     if steps != program.steps or len(motions) < keep:
         motions += model(prompt, num_candidates=n, seed=seed, sampling=sampling)
+    if plant:
+        motions = [settled(motion) for motion in motions]
     return chosen(prompt, judge, [Case(prompt, motion, program, task) for motion in motions], keep=keep)
 
 

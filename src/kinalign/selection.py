@@ -22,6 +22,7 @@ from kinalign.judge.verdict import Case, Finding, Invalid, Judge, Outcome, Verdi
 from kinalign.lm.model import Sampling
 from kinalign.motion.motion import Motion
 from kinalign.motion.physics import foot_skating_ratio, jitter
+from kinalign.motion.planting import settled
 from kinalign.pipeline import BATCH_SIZE, TextToMotion
 from kinalign.render.player import PlayerEvent
 
@@ -100,13 +101,14 @@ def best_of(
     seed: int = 0,
     length_s: float | None = None,
     sampling: Sampling | None = None,
+    plant: bool = False,
 ) -> Selection:
     """The best of `n` motions for a prompt, by the judge; None is the one by rules on the joints.
 
     `program` is what shall happen; where it is left out, it is read from the prompt. `until_right` draws in rounds of 8
     and ends before `n` where `keep` of them are all right. Where nothing of the first round can be judged, as of an
     action that the judge does not know, no second one is drawn. The same seed gives the same motions, and more of them
-    never a worse score. Raises PromptError for a prompt that names no event or that the model cannot read, ConfigError
+    never a worse score. With `plant` candidates are set on their feet (`settled`) before the judge looks. Raises PromptError for a prompt that names no event or that the model cannot read, ConfigError
     for fewer than one candidate and for more to keep than to draw.
     """
     check_numbers(n, keep)
@@ -118,7 +120,8 @@ def best_of(
     kept: list[Judged] = []
     drawn = invalid = right = 0
     for motions in islice(rounds, num_rounds):
-        cases = [Case(prompt, motion, program, task) for motion in motions[: n - drawn]]
+        looked_at = [settled(motion) if plant else motion for motion in motions[: n - drawn]]
+        cases = [Case(prompt, motion, program, task) for motion in looked_at]
         judged = _judged(judge, cases, first=drawn)
         drawn += len(judged)
         invalid += sum(isinstance(one.outcome, Invalid) for one in judged)

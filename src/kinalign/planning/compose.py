@@ -140,14 +140,16 @@ def compose(
     judge: Judge | None = None,
     seed: int = 0,
     sampling: Sampling | None = None,
+    plant: bool = True,
 ) -> LongMotion:
     """One motion of all segments, the best of `num_candidates` each by the judge (None: by rules on the joints).
 
-    The same seed gives the same motion. Segments without seconds last as long as the model makes them; those of more
+    Motions are set on their feet (`settled`) before the judge looks, unless `plant` is False. The same seed gives the
+    same motion. Segments without seconds last as long as the model makes them; those of more
     than it can make in one are made of several, unless they count something: then what is left is kept still. Raises
     PlanError for no segment, for one of fewer than 0.4 s, and for one of which no candidate can follow what is before.
     """
-    parts = list(stream(model, segments, num_candidates=num_candidates, judge=judge, seed=seed, sampling=sampling))
+    parts = list(stream(model, segments, num_candidates=num_candidates, judge=judge, seed=seed, sampling=sampling, plant=plant))
     joints = np.concatenate([part.joints for part in parts])
     return LongMotion(Motion(joints, fps=FPS), tuple(shown for part in parts for shown in part.shown))
 
@@ -160,6 +162,7 @@ def stream(
     judge: Judge | None = None,
     seed: int = 0,
     sampling: Sampling | None = None,
+    plant: bool = True,
     rolls: Mapping[int, int] | None = None,
     store: Store | None = None,
 ) -> Iterator[Part]:
@@ -169,7 +172,7 @@ def stream(
     by their numbers from 1, how often they were made anew: each roll is another motion. Takes in the `store` are not
     made again.
     """
-    maker = _Maker(model, num_candidates, judge or KinematicJudge(), seed, sampling, rolls or {}, store)
+    maker = _Maker(model, num_candidates, judge or KinematicJudge(), seed, sampling, plant, rolls or {}, store)
     joiner = Joiner()
     opened: Shown | None = None
     for number, segment in enumerate(segments, start=1):
@@ -265,6 +268,7 @@ class _Maker:
     judge: Judge
     seed: int
     sampling: Sampling | None
+    plant: bool
     rolls: Mapping[int, int]
     store: Store | None
 
@@ -278,6 +282,7 @@ class _Maker:
             "judge": self.judge.name,
             "seed": seed,
             "sampling": None if self.sampling is None else asdict(self.sampling),
+            "plant": self.plant,
         }
         kept = self.store.get(number, piece, made_of) if self.store else None
         if kept is not None and joiner.takes(kept.motion):
@@ -300,6 +305,7 @@ class _Maker:
                 seed=seed_of(*seed, attempt),
                 length_s=length_s,
                 sampling=self.sampling,
+                plant=self.plant,
             )
             for one in selection.kept:
                 motion = replace(uniform(one.motion), caption=step.text)

@@ -89,6 +89,8 @@ class Compose(LongMaking):
     """A JSON or CSV file with a row for each segment: text, seconds, pause, start."""
     best_of: int = 4
     """Draw so many motions for each segment and keep the best, by the judge."""
+    plant: bool = True
+    """Set each motion on its feet: it does not hover, and feet that stand do not slide."""
     reroll: str = ""
     """Numbers of segments to make anew while the others stay: --reroll 3,5."""
 
@@ -119,6 +121,7 @@ def compose_command(config: Compose) -> LongMotion:
             num_candidates=config.best_of,
             judge=judge,
             seed=config.seed,
+            plant=config.plant,
             rolls=takes.rolled(rerolled, last=len(given)),
             store=takes,
         )

@@ -117,6 +117,7 @@ def choose(
             seed=seed_of(*seed, number),
             length_s=length_s,
             sampling=sampling,
+            plant=True,
         )
         num_drawn += selection.num_drawn
         num_right += selection.num_right
