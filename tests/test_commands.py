@@ -16,6 +16,7 @@ from kinalign.commands import Caption, Generate, InBetween, Predict, caption, ge
 from kinalign.errors import CheckpointError, ConfigError, FormatError, KinalignError, PromptError
 from kinalign.eventwise import by_events
 from kinalign.motion.motion import Motion
+from kinalign.motion.planting import settled
 from kinalign.motion.synthetic import walking, waving
 from kinalign.pipeline import TextToMotion
 from kinalign.run import read_json
@@ -55,8 +56,23 @@ def test_files_of_every_prompt_and_candidate_are_written(
         "files": names[4:],
     }
     walks = TextToMotion.from_pretrained(folder)("a person walks", num_candidates=2, seed=4, length_s=1.0)
-    assert np.array_equal(Motion.load(written[0]).joints, walks[0].joints)
-    assert np.array_equal(Motion.load(written[2]).joints, walks[1].joints)
+    assert np.array_equal(Motion.load(written[0]).joints, settled(walks[0]).joints)
+    assert np.array_equal(Motion.load(written[2]).joints, settled(walks[1]).joints)
+
+
+def test_without_planting_motions_are_as_the_model_makes_them(folder: Path, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"plant": False, "seed": 4, "formats": ("npy",)}
+    model = TextToMotion.from_pretrained(folder)
+    (alone,) = generate(settings(folder, tmp_path / "plain", "a person walks", **how))
+    assert np.array_equal(Motion.load(alone).joints, model("a person walks", seed=4, length_s=1.0)[0].joints)
+    (best,) = generate(settings(folder, tmp_path / "best", "a person walks", best_of=3, judge=BY_JOINTS, **how))
+    chosen = best_of(model, "a person walks", 3, judge=ByJoints(), seed=4, length_s=1.0)
+    assert np.array_equal(Motion.load(best).joints, chosen.best.motion.joints)
+    how |= {"length_seconds": None, "best_of": 2}
+    (whole,) = generate(settings(folder, tmp_path / "events", "a person salutes", by_events="yes", **how))
+    assert np.array_equal(
+        Motion.load(whole).joints, by_events(model, "a person salutes", 2, seed=4, plant=False).best.motion.joints
+    )
 
 
 def test_every_format_is_written(folder: Path, tmp_path: Path) -> None:
@@ -100,7 +116,14 @@ def test_the_best_of_many_are_written_with_what_the_judge_says(
     config = settings(folder, tmp_path, "a person walks", best_of=6, num_candidates=2, judge=BY_JOINTS, seed=1)
     written = generate(replace(config, formats=("npy", "html")))
     chosen = best_of(
-        TextToMotion.from_pretrained(folder), "a person walks", 6, judge=ByJoints(), keep=2, seed=1, length_s=1.0
+        TextToMotion.from_pretrained(folder),
+        "a person walks",
+        6,
+        judge=ByJoints(),
+        keep=2,
+        seed=1,
+        length_s=1.0,
+        plant=True,
     )
     assert [path.name for path in written] == [
         "001-a-person-walks-1.npy",

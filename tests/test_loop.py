@@ -29,6 +29,12 @@ SHOWN = {WALK.text: walking(50), WAVE.text: waving(50, side="left"), SQUAT.text:
 TRUE = {WALK.text: "a person strides forward", WAVE.text: "a person waves the left hand", SQUAT.text: "someone squats"}
 
 
+def shown(motion: Motion) -> str:
+    """The step that is shown, on its feet by now."""
+    alike = {text: one for text, one in SHOWN.items() if len(one) == len(motion)}
+    return min(alike, key=lambda text: float(np.abs(alike[text].joints - motion.joints).mean()))
+
+
 class Acting(TextToMotion):
     """Shows what it is asked for from candidate `right_from` on, before that a walk; says what it did, or `says`."""
 
@@ -48,8 +54,7 @@ class Acting(TextToMotion):
             yield motions
 
     def captions(self, motions: Sequence[Motion], **_: object) -> list[str]:
-        by_frames = {motion.joints.tobytes(): text for text, motion in SHOWN.items()}
-        return [self.says or TRUE[by_frames.get(motion.joints.tobytes(), WALK.text)] for motion in motions]
+        return [self.says or TRUE[shown(motion)] for motion in motions]
 
 
 class Planning:

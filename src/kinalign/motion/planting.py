@@ -37,15 +37,14 @@ SHORTEST_S = 0.15
 ROUNDS = 4
 """Feet that are slower by now may stand too: so often they are looked at, at most."""
 
-HOLD = 1e3
-"""What it costs that a foot which stands moves, held against its being away from where the body has it."""
-EDGES = (1e-3, 3e-2)
-"""The shares of it in the first and last steps of a stance, so that a foot comes to rest and leaves smoothly."""
+HOLD = (1.0, 30.0, 1e6)
+"""What it costs that a foot which stands moves, held against its being away from where the body has it: in the first
+and the last step of a stance, in those next to them, and between, so that it comes to rest and leaves smoothly."""
 BODY_STAYS = 0.3
 """What it costs that the body is away from its path, held against the same."""
 FOOT_S, BODY_S = 0.12, 0.4
 """What is added to a foot and to the body changes in about this time."""
-FIXED = 1e6
+FIXED = 1e9
 BLOCK = 8
 """Frames that are solved for at once; 3 at least, for each depends on three before it."""
 
@@ -148,8 +147,9 @@ def _added(toes: Array, ankles: Array, stances: Stances, is_kept: Mask, fps: flo
     # bands[k] couples each frame with the k-th after it, for the left foot, the right one and the body
     bands, right = np.zeros((4, num_frames, 3)), np.zeros((num_frames, 3, 2))
     bands[0] = np.array([1.0, 1.0, 2.0 + BODY_STAYS]) + FIXED * is_kept[:, None]
-    on_toes = _held(stances.toes)
-    for held, places in ((on_toes, toes), (np.where(on_toes > 0, 0.0, _held(stances.ankles)), ankles)):
+    is_free = ~is_kept[:, None]
+    on_toes, on_ankles = _held(stances.toes & is_free), _held(stances.ankles & is_free)
+    for held, places in ((on_toes, toes), (np.where(on_toes > 0, 0.0, on_ankles), ankles)):
         bands[0, :-1, :2] += held
         bands[0, 1:, :2] += held
         bands[1, :-1, :2] -= held
@@ -171,8 +171,8 @@ def _held(stands: Mask) -> Array:
     """(T - 1, 2) how strongly a foot is held from one frame to the next, weakly where it comes and where it goes."""
     inner = stands[1:] & stands[:-1]
     held = np.zeros(inner.shape)
-    for share in (*EDGES, 1.0):
-        held[inner] = HOLD * share
+    for cost in HOLD:
+        held[inner] = cost
         around = np.pad(inner, ((1, 1), (0, 0)), constant_values=True)
         inner = inner & around[:-2] & around[2:]
     return held
