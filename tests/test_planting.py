@@ -13,7 +13,7 @@ from kinalign.errors import MotionError
 from kinalign.motion.grounding import grounded
 from kinalign.motion.joining import smooth_step, uniform
 from kinalign.motion.legs import legs_of
-from kinalign.motion.motion import FPS, Motion
+from kinalign.motion.motion import Motion
 from kinalign.motion.physics import foot_skating, jitter, peak_jerk
 from kinalign.motion.planting import planted, settled
 from kinalign.motion.rotations import axis_angle_to_quaternion, quaternion_rotate
@@ -125,7 +125,9 @@ def test_in_flight_legs_are_as_they_were() -> None:
 def test_a_foot_may_turn_on_its_toe() -> None:
     motion = standing(60)
     toe = motion.joints[:, [LEFT.toe]]
-    angles = 3 * smooth_step(np.clip(np.arange(len(motion)) / 24 - 0.75, 0, 1))[:, None, None] * np.array([0.0, 1.0, 0.0])
+    angles = (
+        3 * smooth_step(np.clip(np.arange(len(motion)) / 24 - 0.75, 0, 1))[:, None, None] * np.array([0.0, 1.0, 0.0])
+    )
     joints = toe + quaternion_rotate(axis_angle_to_quaternion(angles), motion.joints - toe)
     still = planted(replace(motion, joints=joints)).joints
     assert np.abs(still[:, LEFT.toe] - toe[:, 0]).max() < 0.01

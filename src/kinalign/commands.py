@@ -55,7 +55,8 @@ class Making:
     formats: tuple[FileFormat, ...] = ("mp4", "png", "bvh", "html")
     """What to write of each motion; html is one page with all candidates."""
     plant: bool = True
-    """Feet that stand do not slide. With --no-plant they do as the model makes them do."""
+    """Feet that stand do not slide, and what is made of a prompt does not hover; with --no-plant motions are as the
+    model makes them."""
     size: int = 384
     """Pixels of a side of mp4, webm and gif."""
     model: Path | None = None

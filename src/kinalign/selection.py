@@ -108,8 +108,9 @@ def best_of(
     `program` is what shall happen; where it is left out, it is read from the prompt. `until_right` draws in rounds of 8
     and ends before `n` where `keep` of them are all right. Where nothing of the first round can be judged, as of an
     action that the judge does not know, no second one is drawn. The same seed gives the same motions, and more of them
-    never a worse score. With `plant` candidates are set on their feet (`settled`) before the judge looks. Raises PromptError for a prompt that names no event or that the model cannot read, ConfigError
-    for fewer than one candidate and for more to keep than to draw.
+    never a worse score. With `plant` candidates are set on their feet (`settled`) before the judge looks. Raises
+    PromptError for a prompt that names no event or that the model cannot read, ConfigError for fewer than one candidate
+    and for more to keep than to draw.
     """
     check_numbers(n, keep)
     judge, program = judge or KinematicJudge(), program or parse(prompt)

@@ -17,7 +17,7 @@ from kinalign.motion.skeleton import Skeleton
 Array = NDArray[np.floating]
 
 STRAIGHT_M = 0.03
-"""A leg whose knee is nearer to the line from hip to ankle is straight: there it says little of where the knee points."""
+"""A leg whose knee is nearer to the line from hip to ankle is straight, and says little of where the knee points."""
 AROUND = 8
 """Frames before and after in which it is looked up then."""
 TOES_SHARE = 1e-3
@@ -48,14 +48,14 @@ class Leg(NamedTuple):
 
 
 def legs_of(skeleton: Skeleton) -> tuple[Leg, Leg]:
-    """The left and the right leg; raises MotionError where no chain goes from a hip over knee and ankle to a toe."""
+    """The left and the right leg; raises MotionError where no chain goes from hip over knee and ankle to a toe."""
     right_hip, left_hip = skeleton.hips
     legs = []
     for side, hip, (_, toe) in (("left", left_hip, skeleton.left_foot), ("right", right_hip, skeleton.right_foot)):
         chains = [chain[chain.index(hip) :] for chain in skeleton.chains if hip in chain and chain[-1] == toe]
         if not chains or len(chains[0]) < 4:
             raise MotionError(
-                f"skeleton {skeleton.name!r} has no chain from its {side} hip (joint {hip}) over a knee and an ankle to "
+                f"skeleton {skeleton.name!r} has no chain from its {side} hip (joint {hip}) over knee and ankle to "
                 f"its toe (joint {toe}); give it chains and feet as HumanML3D's 22 joints or KIT's 21 have them"
             )
         _, knee, ankle, *foot = chains[0]
@@ -64,7 +64,7 @@ def legs_of(skeleton: Skeleton) -> tuple[Leg, Leg]:
 
 
 def place_leg(joints: Array, shape: Array, leg: Leg, ankle: Array, reach: Array) -> None:
-    """Bend a leg of `joints` (T, J, 3) in place so that its ankle is at `ankle` (T, 3), as near as it reaches.
+    """Bend a leg of `joints` (T, J, 3) in place so that its ankle is at `ankle` (T, 3), or as near as it reaches.
 
     `shape` (T, J, 3) is the leg as it was: bones keep its lengths, the knee its side, the foot its direction. `reach`
     (T,) is the longest way from hip to ankle.

@@ -45,6 +45,7 @@ BODY_STAYS = 0.3
 FOOT_S, BODY_S = 0.12, 0.4
 """What is added to a foot and to the body changes in about this time."""
 FIXED = 1e9
+"""What it costs that a frame which is kept is changed."""
 BLOCK = 8
 """Frames that are solved for at once; 3 at least, for each depends on three before it."""
 
@@ -53,10 +54,11 @@ STRETCHED = 0.998
 DEEPEST_M = 0.08
 """How far the hips sink at most so that legs reach."""
 SINK_S = 0.15
+"""How long before and after."""
 
 
 def settled(motion: Motion) -> Motion:
-    """The motion on the floor (`grounded`) with feet that do not slide (`planted`): what people are given to look at."""
+    """The motion on the floor (`grounded`), with feet that do not slide (`planted`): what people are given."""
     return planted(grounded(motion))
 
 
@@ -77,7 +79,8 @@ def planted(motion: Motion, *, keep: Sequence[slice] = ()) -> Motion:
     low_toes = carries & (toes[..., 1] < floor[:, None] + LOW_TOE_M)
     low_ankles = carries & (ankles[..., 1] < floor[:, None] + LOW_ANKLE_M)
     stances = Stances(np.zeros_like(carries), np.zeros_like(carries))
-    feet, body = np.zeros_like(toes), np.zeros((len(joints), 3))
+    feet: Array = np.zeros(toes.shape)
+    body: Array = np.zeros((len(joints), 3))
     for _ in range(ROUNDS):
         found = Stances(
             stances.toes | _stands(toes + feet, low_toes, motion.fps),
@@ -179,7 +182,7 @@ def _held(stands: Mask) -> Array:
 
 
 def _solved(bands: Array, right: Array) -> Array:
-    """(T, 3, 2) the answer of the symmetric system of `bands` (4, T, 3), in which the body is coupled to each foot by -1.
+    """(T, 3, 2) the answer of the symmetric system of `bands` (4, T, 3), in which -1 couples each foot to the body.
 
     Blocks of frames are coupled to the next ones alone and eliminated one by one: time grows with T.
     """

@@ -144,12 +144,14 @@ def compose(
 ) -> LongMotion:
     """One motion of all segments, the best of `num_candidates` each by the judge (None: by rules on the joints).
 
-    Motions are set on their feet (`settled`) before the judge looks, unless `plant` is False. The same seed gives the
-    same motion. Segments without seconds last as long as the model makes them; those of more
-    than it can make in one are made of several, unless they count something: then what is left is kept still. Raises
-    PlanError for no segment, for one of fewer than 0.4 s, and for one of which no candidate can follow what is before.
+    Candidates are set on their feet (`settled`) before the judge looks, unless `plant` is False. The same seed gives
+    the same motion. Segments without seconds last as long as the model makes them; those of more than it can make in
+    one are made of several, unless they count something: then what is left is kept still. Raises PlanError for no
+    segment, for one of fewer than 0.4 s, and for one of which no candidate can follow what is before.
     """
-    parts = list(stream(model, segments, num_candidates=num_candidates, judge=judge, seed=seed, sampling=sampling, plant=plant))
+    parts = list(
+        stream(model, segments, num_candidates=num_candidates, judge=judge, seed=seed, sampling=sampling, plant=plant)
+    )
     joints = np.concatenate([part.joints for part in parts])
     return LongMotion(Motion(joints, fps=FPS), tuple(shown for part in parts for shown in part.shown))
 

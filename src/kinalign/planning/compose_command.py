@@ -90,7 +90,7 @@ class Compose(LongMaking):
     best_of: int = 4
     """Draw so many motions for each segment and keep the best, by the judge."""
     plant: bool = True
-    """Set each motion on its feet: it does not hover, and feet that stand do not slide."""
+    """Motions do not hover, and feet that stand do not slide; with --no-plant they are as the model makes them."""
     reroll: str = ""
     """Numbers of segments to make anew while the others stay: --reroll 3,5."""
 
