@@ -15,6 +15,7 @@ from kinalign.motion.physics import (
     floating,
     foot_skating,
     foot_skating_ratio,
+    foot_stillness,
     jitter,
     peak_jerk,
     penetration,
@@ -59,6 +60,11 @@ def test_who_stands_still_does_not_skate() -> None:
 @pytest.mark.parametrize("fps", [12.5, 20.0, 60.0])
 def test_who_glides_skates_at_that_speed(fps: float) -> None:
     assert foot_skating(gliding(0.8, fps=fps)) == pytest.approx(0.8, abs=1e-3)  # float32 positions, times fps
+
+
+def test_who_creeps_does_not_stand_still() -> None:
+    assert foot_stillness(still()) == foot_stillness(gliding(0.04)) == 1
+    assert foot_stillness(gliding(0.1)) == foot_stillness(moved(still(), np.array([0, 0.2, 0]))) == 0
 
 
 def test_feet_in_the_air_do_not_skate() -> None:

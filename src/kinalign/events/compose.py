@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from kinalign.errors import MotionError
 from kinalign.events.program import Event, EventProgram
 from kinalign.motion.features import with_bone_lengths
-from kinalign.motion.legs import legs_of
-from kinalign.motion.legs import place_leg as bend_leg
+from kinalign.motion.legs import bent, legs_of
 from kinalign.motion.motion import FPS, Motion, facing_directions
 from kinalign.motion.rotations import quaternion_between, quaternion_rotate
 from kinalign.motion.skeleton import HUMANML3D
@@ -419,7 +418,9 @@ def place_leg(joints: Array, foot: int, path: Array, reach: Array) -> None:
 
     `path` is (T, 2, 3), ankle and toe, `reach` (T,) the longest way from hip to ankle. The knee points as it did.
     """
-    bend_leg(joints, joints.copy(), _LEGS[foot], path[:, 0], reach)
+    hip, knee = joints[:, _HIPS[foot]], joints[:, _KNEES[foot]]
+    thigh, shin = HUMANML3D.bone_lengths[[_KNEES[foot], _ANKLES[foot]]]
+    joints[:, _KNEES[foot]], joints[:, _ANKLES[foot]] = bent(hip, path[:, 0], knee - hip, thigh, shin, reach)
     toes = path[:, 1] - path[:, 0]
     toes *= HUMANML3D.bone_lengths[_TOES[foot]] / np.linalg.norm(toes, axis=-1, keepdims=True)
     joints[:, _TOES[foot]] = joints[:, _ANKLES[foot]] + toes

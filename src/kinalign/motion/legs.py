@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kinalign.errors import MotionError
 from kinalign.motion.rotations import quaternion_between, quaternion_rotate
@@ -72,16 +72,27 @@ def place_leg(joints: Array, shape: Array, leg: Leg, ankle: Array, reach: Array)
     hip, before = joints[:, leg.hip], shape[:, leg.ankle] - shape[:, leg.hip]
     thigh = np.linalg.norm(shape[:, leg.knee] - shape[:, leg.hip], axis=-1, keepdims=True)
     shin = np.linalg.norm(shape[:, leg.ankle] - shape[:, leg.knee], axis=-1, keepdims=True)
+    aside = quaternion_rotate(quaternion_between(before, ankle - hip), _knee_side(shape, leg))
+    joints[:, leg.knee], joints[:, leg.ankle] = bent(hip, ankle, aside, thigh, shin, reach)
+    for joint in leg.foot:
+        joints[:, joint] = joints[:, leg.ankle] + shape[:, joint] - shape[:, leg.ankle]
+
+
+def bent(
+    hip: Array, ankle: Array, aside: Array, thigh: ArrayLike, shin: ArrayLike, reach: Array
+) -> tuple[Array, Array]:
+    """Knee and ankle (T, 3) of a leg from `hip` to `ankle`, as near as it reaches, with bones of lengths (T, 1) or one.
+
+    The knee is to that side of the way from hip to ankle where `aside` (T, 3) points.
+    """
     way = ankle - hip
     length = np.linalg.norm(way, axis=-1, keepdims=True)
     straight = way / length
-    length = np.clip(length, np.abs(thigh - shin), np.minimum(reach[:, None], thigh + shin))
-    along = (length**2 + thigh**2 - shin**2) / (2 * length)
-    aside = quaternion_rotate(quaternion_between(before, straight), _knee_side(shape, leg))
-    joints[:, leg.knee] = hip + along * straight + np.sqrt(np.maximum(thigh**2 - along**2, 0.0)) * aside
-    joints[:, leg.ankle] = hip + length * straight
-    for joint in leg.foot:
-        joints[:, joint] = joints[:, leg.ankle] + shape[:, joint] - shape[:, leg.ankle]
+    length = np.minimum(length, reach[:, None])
+    along = (length**2 + np.square(thigh) - np.square(shin)) / (2 * length)
+    aside = _unit(aside - np.sum(aside * straight, axis=-1, keepdims=True) * straight)
+    knee = hip + along * straight + np.sqrt(np.maximum(np.square(thigh) - along**2, 0.0)) * aside
+    return knee, hip + length * straight
 
 
 def _knee_side(joints: Array, leg: Leg) -> Array:

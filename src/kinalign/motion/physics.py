@@ -23,6 +23,8 @@ CONTACT_HEIGHT_M = 0.05
 SKATING_SPEED_M_S = 0.5
 """A toe on the floor that is faster skates: 2.5 cm a frame at 20 fps (GMD; OmniControl)."""
 SKATING_WINDOW_S = 0.25
+STILL_SPEED_M_S = 0.05
+"""A toe on the floor that is slower stands still: 2.5 mm a frame at 20 fps."""
 FLOOR_TOLERANCE_M = 0.005
 """Nearer to the floor than this counts as on it (PhysDiff)."""
 JOIN_WINDOW_S = 0.25
@@ -51,6 +53,16 @@ def foot_skating_ratio(motion: Motion) -> float:
     around = sliding_window_view(np.pad(speeds, ((reach, reach), (0, 0))), 2 * reach + 1, axis=0).mean(axis=-1)
     skates = is_down & (speeds > SKATING_SPEED_M_S) & (around > SKATING_SPEED_M_S)
     return float(skates.any(axis=1).mean())
+
+
+def foot_stillness(motion: Motion) -> float:
+    """Share of the steps from frame to frame of toes on the floor in which they stand still; 0 where none ever is.
+
+    It tells feet that creep while they stand from feet that swing low over the floor, which the other two do not.
+    Raises MotionError for fewer than 2 frames.
+    """
+    speeds, is_down = _toes(motion)
+    return float((speeds[is_down] < STILL_SPEED_M_S).mean()) if is_down.any() else 0.0
 
 
 def floating(motion: Motion) -> float:
