@@ -34,7 +34,8 @@ from kinalign.evaluation.metrics import fid
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.prompts import EventPrompt
 from kinalign.motion.motion import Motion
-from kinalign.motion.physics import foot_skating, jitter
+from kinalign.motion.physics import foot_skating, foot_stillness, jitter
+from kinalign.motion.planting import settled
 from kinalign.pipeline import TextToMotion
 
 
@@ -47,6 +48,8 @@ class Joined:
     copies: int = 3
     """Motions that are tried for each prompt."""
     seed: int = 0
+    plant: bool = False
+    """Show all motions with planted feet too (motion/planting.py)."""
 
 
 @dataclass(frozen=True)
@@ -106,28 +109,35 @@ def held_against_joined(config: Joined) -> list[str]:
     again = [tokenizer.decode(tokenizer.encode(motion)).on_floor() for motion in joined.motions]
     print(f"{len(joined.motions)} motions joined of test clips, for {len(joined.places)} of {len(prompts)} prompts")
     lines = [
-        "| motions | FID to joined | FID to clips | skating cm/s | jitter m/s³ |",
-        "| --- | --- | --- | --- | --- |",
+        "| motions | FID to joined | FID to clips | skating cm/s | standing still % | jitter m/s³ |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     real = folders[0].measured().real
     lines.append(_line("real, joined", "0", fid(real, joined.vectors), joined.motions))
     lines.append(
         _line("real, through the tokenizer", f"{fid(joined.vectors, encoder.encode_motion(again)):.3f}", None, again)
     )
+    of_system = {"real, joined": joined.motions, "real, through the tokenizer": again}
     for path, folder in zip(config.reports, folders):
         vectors = folder.measured().vectors  # (P, R, D)
         away = joined.away(_flat(vectors), np.repeat(np.arange(len(prompts)), folder.replications))
         motions = [folder.motions(number)[place] for number in range(folder.replications) for place in joined.places]
         shown = number_shown(QUALITY_METRICS["fid"], away)
         lines.append(_line(path.name, shown, fid(real, _flat(vectors[joined.places])), motions))
+        of_system[path.name] = motions
+    for name, motions in of_system.items() if config.plant else ():
+        still = [settled(motion) for motion in motions]
+        vectors = encoder.encode_motion(still)
+        lines.append(_line(f"{name}, planted", f"{fid(joined.vectors, vectors):.3f}", fid(real, vectors), still))
     print("\n".join(lines))
     return lines
 
 
 def _line(name: str, away: str, to_clips: float | None, motions: list[Motion]) -> str:
     clips = "" if to_clips is None else f"{to_clips:.3f}"
-    skating, jerk = (np.mean([measure(motion) for motion in motions]) for measure in (foot_skating, jitter))
-    return f"| {name} | {away} | {clips} | {100 * skating:.1f} | {jerk:.0f} |"
+    measures = (foot_skating, foot_stillness, jitter)
+    skating, still, jerk = (np.mean([measure(motion) for motion in motions]) for measure in measures)
+    return f"| {name} | {away} | {clips} | {100 * skating:.1f} | {100 * still:.0f} | {jerk:.0f} |"
 
 
 def _flat(vectors: Array) -> Array:
