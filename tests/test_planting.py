@@ -140,7 +140,7 @@ def test_frames_that_are_kept_stay_as_they_are() -> None:
     assert np.array_equal(still.joints[:20], motion.joints[:20])
     after = still.joints[25:, LEFT.toe]
     assert np.linalg.norm(after - after[0], axis=-1).max() < 0.01
-    assert peak_jerk(still) < 250  # straight legs bend a little
+    assert peak_jerk(still) < 300  # straight legs bend a little
     # who stands from one end to the other and is kept at both cannot stand still
     both = planted(motion, keep=[slice(0, 20), slice(-5, None)])
     assert both.joints == pytest.approx(motion.joints, abs=1e-3)

@@ -150,8 +150,7 @@ def _added(toes: Array, ankles: Array, stances: Stances, is_kept: Mask, fps: flo
     # bands[k] couples each frame with the k-th after it, for the left foot, the right one and the body
     bands, right = np.zeros((4, num_frames, 3)), np.zeros((num_frames, 3, 2))
     bands[0] = np.array([1.0, 1.0, 2.0 + BODY_STAYS]) + FIXED * is_kept[:, None]
-    is_free = ~is_kept[:, None]
-    on_toes, on_ankles = _held(stances.toes & is_free), _held(stances.ankles & is_free)
+    on_toes, on_ankles = _held(stances.toes), _held(stances.ankles)
     for held, places in ((on_toes, toes), (np.where(on_toes > 0, 0.0, on_ankles), ankles)):
         bands[0, :-1, :2] += held
         bands[0, 1:, :2] += held
