@@ -14,7 +14,7 @@ from kinalign.cli import main
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.motion.joining import uniform
 from kinalign.motion.motion import Motion
-from kinalign.motion.synthetic import squatting, walking, waving
+from kinalign.motion.synthetic import squatting, standing, walking, waving
 from kinalign.pipeline import TextToMotion
 from kinalign.planning.loop import choose
 from kinalign.planning.loop_command import Loop, loop
@@ -169,9 +169,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
 def test_a_step_that_nothing_leads_to_is_left_out_and_told(
     acting: Acting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    crouched = squatting(1).joints[14:]  # begins with its hips near the floor
-    assert crouched[0, 0, 1] < 0.65
-    monkeypatch.setitem(SHOWN, SQUAT.text, Motion(crouched))
+    lying = standing(40).joints[..., [0, 2, 1]] * [1, -1, 1]  # on the back
+    monkeypatch.setitem(SHOWN, SQUAT.text, Motion(lying))
     long = loop(settings(tmp_path, rounds=1))
     assert SQUAT.text not in [one.segment.step.text for one in long.shown] and long.motion.duration_s >= 6
     log = read_json(tmp_path / "loop.json")
