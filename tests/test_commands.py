@@ -12,7 +12,18 @@ import pytest
 from test_pipeline import lm_of, tokenizer_of
 from test_selection import ByJoints
 
-from kinalign.commands import Caption, Generate, InBetween, Predict, caption, generate, inbetween, predict, slug
+from kinalign.commands import (
+    Caption,
+    Generate,
+    InBetween,
+    Predict,
+    answers,
+    caption,
+    generate,
+    inbetween,
+    predict,
+    slug,
+)
 from kinalign.errors import CheckpointError, ConfigError, FormatError, KinalignError, PromptError
 from kinalign.eventwise import by_events
 from kinalign.motion.motion import Motion
@@ -356,26 +367,51 @@ def test_a_prompt_becomes_a_short_plain_name(prompt: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "options", "is_by_events"),
     [
-        ("a person walks", {}, False),
-        ("a person walks", {"by_events": "yes"}, True),
+        ("a person walks", {}, True),
+        ("a person walks", {"by_events": "no"}, False),
         ("a person kicks twice", {}, True),
+        ("a person salutes", {}, False),
+        ("a person salutes", {"by_events": "yes"}, True),
         ("a person walks, then kicks", {}, True),
+        ("a person salutes, then kicks", {}, True),
+        ("a person yodels, then kicks", {}, False),
         ("a person walks, then kicks", {"by_events": "no"}, False),
         ("a person walks, then kicks", {"best_of": 4}, False),
         ("a person walks, then kicks", {"length_seconds": 3.0}, False),
         ("a person walks, then kicks", {"best_of": 4, "by_events": "yes"}, True),
     ],
 )
-def test_several_events_and_counts_are_made_one_by_one_unless_told_otherwise(
+def test_events_that_can_be_read_and_seen_are_made_one_by_one_unless_told_otherwise(
     prompt: str, options: dict[str, Any], is_by_events: bool
 ) -> None:
     assert Generate(prompts=(prompt,), **options).is_by_events(prompt) == is_by_events
 
 
 def test_a_prompt_of_several_events_is_made_event_by_event(folder: Path, tmp_path: Path) -> None:
-    prompt = "a person salutes and then sneezes"
+    prompt = "a person salutes and then nods"
     (path,) = generate(
         settings(folder, tmp_path, prompt, formats=("npy",), judge=BY_JOINTS, seed=2, length_seconds=None)
     )
     chosen = by_events(TextToMotion.from_pretrained(folder), prompt, judge=ByJoints(), seed=2)
     assert np.array_equal(np.load(path), chosen.best.motion.joints)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "seconds"),
+    [
+        ("a person salutes for 2 seconds", {}, 2.0),
+        ("a person salutes for about two seconds", {"best_of": 2}, 2.0),
+        ("the weather is fine for 2 seconds", {}, 2.0),
+        ("a person salutes for 2 seconds", {"by_events": "yes"}, 2.0),
+        ("a person salutes for 60 seconds", {}, 9.8),
+        ("a person salutes for 2 seconds", {"length_seconds": 1.0}, 1.0),
+    ],
+)
+def test_seconds_that_the_prompt_says_are_the_length_unless_another_is_given(
+    folder: Path, prompt: str, options: dict[str, Any], seconds: float
+) -> None:
+    config = Generate(prompts=(prompt,), **options)
+    judge = ByJoints() if config.num_drawn or config.by_events == "yes" else None
+    made = answers(TextToMotion.from_pretrained(folder), prompt, config, judge=judge)
+    motions = made if isinstance(made, list) else made.motions
+    assert [round(motion.duration_s, 1) for motion in motions] == [seconds]

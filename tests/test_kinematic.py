@@ -64,6 +64,11 @@ def score(prompt: str, motion: Motion) -> int:
         ("a person walks, kicks, then walks on", WALK_KICK_WALK, 5),
         ("a person squats twice and then jumps twice", SQUATS_JUMPS, 5),
         ("a person jumps twice and then squats twice", SQUATS_JUMPS, 4),
+        ("a person squats twice and stands back up", SQUATS_JUMPS, 5),
+        ("a person crouches, then stands up and jumps twice", SQUATS_JUMPS, 5),
+        ("a person squats once and stands back up", SQUATS_JUMPS, 4),
+        ("a person stands up, then squats", SQUATS_JUMPS, 3),
+        ("a person jumps, then stands up", SQUATS_JUMPS, 3),
     ],
 )
 def test_scores_follow_the_rubric_of_order(prompt: str, motion: Motion, expected: int) -> None:

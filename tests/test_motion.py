@@ -96,6 +96,12 @@ def test_mirroring_twice_changes_nothing_and_once_swaps_the_sides() -> None:
     np.testing.assert_allclose(mirrored.joints, waving(30, side="left").joints, atol=1e-6)
 
 
+def test_backwards_begins_with_the_end_and_twice_changes_nothing() -> None:
+    motion = walking(30)
+    np.testing.assert_array_equal(motion.backwards().joints[0], motion.joints[-1])
+    np.testing.assert_array_equal(motion.backwards().backwards().joints, motion.joints)
+
+
 def test_a_body_that_faces_z_has_its_left_at_x() -> None:
     motion = walking(10)
     np.testing.assert_allclose(motion.facing()[0], [0, 0, 1], atol=1e-6)

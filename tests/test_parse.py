@@ -127,6 +127,13 @@ EXAMPLES = [
     ("a person walks with arms raised", "walk & raise(both arm)"),
     ("the man did not fall but walked on", "walk"),
     ("a person walks in a counter-clockwise circle", "walk(counterclockwise)"),
+    ("a man bends forward to bow", "bow"),
+    ("he walks, then leans forward to bow", "walk > bow"),
+    ("he puts a book by his feet with his right hand", "place(right hand)"),
+    ("she bends down and puts a box on the floor", "bend > put_down"),
+    ("a man drops off a bag with the left hand", "other:drop(left hand)"),
+    ("the driver reverses away", "walk(backward)"),
+    ("the driver reverses direction", "turn(around)"),
     ("he kicks with his left leg and does the same with his right leg", "kick(left leg) > kick(right leg)"),
 ]  # fmt: skip
 

@@ -17,7 +17,7 @@ from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip
 from kinalign.errors import ConfigError, PromptError
 from kinalign.events.parse import parse
-from kinalign.eventwise import WHOLES, by_events
+from kinalign.eventwise import WHOLES, by_events, is_readable, length_said
 from kinalign.judge.asking import told
 from kinalign.judge.named import judge_named
 from kinalign.judge.verdict import Judge
@@ -80,15 +80,15 @@ class Generate(Making):
     file: Path | None = None
     """A text file with a prompt a line."""
     length_seconds: float | None = None
-    """Length of the motions; the model chooses where it is left out."""
+    """Length of the motions; where it is left out, what the prompt says, "for 4 seconds", or the model chooses."""
     best_of: int | None = None
     """Draw so many motions for each prompt and keep the best, by the judge."""
     until_right: int | None = None
     """Draw until everything is as it is asked for, by the judge, but so many motions at most; keep the best."""
     by_events: Literal["auto", "yes", "no"] = "auto"
-    """Make each event of a prompt by itself and join them, the best of eight such motions or of --best-of. It shows all
-    events, in order and as often as said, far more often than a prompt made at once. auto: where a prompt names several
-    events or says how often, unless --best-of, --until-right or --length-seconds is given."""
+    """Make a prompt eight times, or --best-of, and, where no motion is right, each of its events by itself, in plain
+    words and joined; keep the best. What is asked for is there far more often than in a prompt made at once. auto: of
+    every prompt whose events can be read, unless --best-of, --until-right or --length-seconds is given."""
     judge: str | None = None
     """Who judges what is seen, and when: kinematic, embedding, or lvlm:MODEL. Nobody where it is left out, and
     kinematic for the best of many."""
@@ -99,11 +99,10 @@ class Generate(Making):
         return self.best_of if self.until_right is None else self.until_right
 
     def is_by_events(self, prompt: str) -> bool:
-        """Whether the events of a prompt that can be read are made one by one."""
+        """Whether the events of a prompt that can be read are made one by one where they are not right at once."""
         if self.by_events != "auto" or self.num_drawn is not None or self.length_seconds is not None:
             return self.by_events == "yes"
-        events = parse(prompt).events
-        return len(events) > 1 or events[0].count is not None
+        return is_readable(parse(prompt))
 
 
 def generate(config: Generate) -> list[Path]:
@@ -114,23 +113,32 @@ def generate(config: Generate) -> list[Path]:
     judge = _judge(config)
     model = _model(config)
     model.instructions(prompts, length_s=config.length_seconds)
-    unread = _unread(prompts, warn=judge is not None)
+    if judge is not None:
+        _warn_unread(prompts)
 
     def make(number: int) -> list[Motion] | Selection:
-        how: dict[str, Any] = {"seed": config.seed, "sampling": config.sampling(model)}
-        prompt, keep, plant = prompts[number], config.num_candidates, config.plant
-        if prompt not in unread and config.is_by_events(prompt):
-            n = config.num_drawn or max(WHOLES, keep)
-            return by_events(model, prompt, n, judge=judge, keep=keep, plant=plant, **how)
-        how["length_s"] = config.length_seconds
-        if judge is not None and config.num_drawn is not None and prompt not in unread:
-            how |= {"until_right": config.until_right is not None, "plant": plant}
-            return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, **how)
-        motions = model(prompt, num_candidates=config.num_candidates, **how)
-        motions = [settled(motion) for motion in motions] if plant else motions
-        return motions if judge is None or prompt in unread else judged(prompt, motions, judge)
+        return answers(model, prompts[number], config, judge=judge)
 
     return _make_all("generate", [("prompt", prompt, slug(prompt)) for prompt in prompts], make, config)
+
+
+def answers(
+    model: TextToMotion, prompt: str, config: Generate, *, judge: Judge | None = None
+) -> list[Motion] | Selection:
+    """The motions of one prompt as `generate` makes them; without a judge where no event can be read in it."""
+    how: dict[str, Any] = {"seed": config.seed, "sampling": config.sampling(model)}
+    keep, plant = config.num_candidates, config.plant
+    is_read = _unread(prompt) is None
+    if is_read and config.is_by_events(prompt):
+        n = config.num_drawn or max(WHOLES, keep)
+        return by_events(model, prompt, n, judge=judge, keep=keep, plant=plant, **how)
+    how["length_s"] = config.length_seconds if config.length_seconds is not None else length_said(model, prompt)
+    if is_read and judge is not None and config.num_drawn is not None:
+        how |= {"until_right": config.until_right is not None, "plant": plant}
+        return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, **how)
+    motions = model(prompt, num_candidates=keep, **how)
+    motions = [settled(motion) for motion in motions] if plant else motions
+    return judged(prompt, motions, judge) if is_read and judge is not None else motions
 
 
 @dataclass(frozen=True)
@@ -306,17 +314,20 @@ def _judge(config: Generate) -> Judge | None:
     return judge_named(config.judge or "kinematic")
 
 
-def _unread(prompts: Sequence[str], *, warn: bool) -> set[str]:
-    """Prompts in which no event can be read, each with a warning where it matters: their motions cannot be judged."""
-    unread = set()
+def _unread(prompt: str) -> PromptError | None:
+    """Why no event can be read in a prompt; None where one can."""
+    try:
+        parse(prompt)
+    except PromptError as error:
+        return error
+    return None
+
+
+def _warn_unread(prompts: Sequence[str]) -> None:
+    """A warning for each prompt of which the motions cannot be judged."""
     for prompt in prompts:
-        try:
-            parse(prompt)
-        except PromptError as error:
-            if warn:
-                print(f"kinalign: warning: {error}; its motions are made without a judge", file=sys.stderr)
-            unread.add(prompt)
-    return unread
+        if (error := _unread(prompt)) is not None:
+            print(f"kinalign: warning: {error}; its motions are made without a judge", file=sys.stderr)
 
 
 def _model(config: Making) -> TextToMotion:

@@ -1,41 +1,67 @@
-"""A prompt event by event: each event is made by itself, cut to what shows it, and joined to the others.
+"""A prompt whole, and where nothing of that is right, event by event: each made by itself, cut out and joined.
 
-A model that was taught on clips of one action does one event well and of several shows one or two; counts it follows
-loosely. So it is asked for each event alone, a few times and in a few wordings; the detector says where the event is in
-what comes, with which repetitions; these excerpts are put together as the prompt's program asks (events/excerpts.py),
-several times over, and a judge keeps the best whole. Long motion from plans is planning/compose.py's.
+A model that was taught on clips of one action in the words of their captions does one event in such words well, of
+several it shows one or two, and counts it follows loosely. So a prompt is asked for as it stands, a few times; where no
+motion of that is right, it is read and each of its events asked for alone, a few times and in a few plain wordings.
+One event is a whole motion of these. For several and for counts the detector says where an event is in what comes, with
+which repetitions; these excerpts are put together as the prompt's program asks (events/excerpts.py), several times
+over. A judge keeps the best of all. Long motion from plans is planning/compose.py's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
 
+from kinalign.errors import PromptError
+from kinalign.events.compose import SHORTEST, Part, compose
 from kinalign.events.detect import DETECTED, detect_all
-from kinalign.events.excerpts import MOST_FRAMES, Composer, Excerpt, cut
+from kinalign.events.excerpts import MOST_FRAMES, ROUGHEST, Composer, Excerpt, cut, shown_by
+from kinalign.events.lasting import seconds_in, seconds_of_events
 from kinalign.events.parse import parse
-from kinalign.events.program import EventProgram
-from kinalign.events.say import wordings
+from kinalign.events.program import BACKWARDS, DIPS, RISING, Event, EventProgram
+from kinalign.events.say import plain, wordings
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.rubric import SubTask, sub_task_of
+from kinalign.judge.signs import sign_of
 from kinalign.judge.verdict import Case, Judge
 from kinalign.lm.model import Sampling
 from kinalign.motion.joining import is_upright, uniform
-from kinalign.motion.motion import Motion
+from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.planting import settled
+from kinalign.motion.skeleton import HUMANML3D
+from kinalign.motion.synthetic import standing
 from kinalign.pipeline import TextToMotion
-from kinalign.selection import Selection, check_numbers, chosen
+from kinalign.selection import SHORTEST_S, Selection, check_numbers, chosen
 
 WORDINGS = 4
-"""Texts in which the model is asked for an event."""
+"""Texts in which the model is asked for an event, the plainest first."""
 CANDIDATES = 4
 """Motions that are made for each of them."""
 WHOLES = 8
-"""Motions that are put together of what was made, for a judge to choose from."""
+"""Motions of a prompt as it stands, and as many of its events made one by one, for a judge to choose from."""
 MARGINS = (12, 4)
 """Frames that are kept before and after an event: a limb comes and goes in many, few join more often."""
 EVENT_FRAMES = 65
 """Frames that each event, and each repetition of it, may take where all are more than one motion of the model holds."""
+
+
+STANDING_FRAMES = 10
+"""Frames of standing before and after what is over before one has seen it."""
+_DOWN = {up: down for down, up in BACKWARDS.items() if up in RISING}
+
+
+def is_readable(program: EventProgram) -> bool:
+    """Whether a program says enough of its prompt that its events can be asked for in its stead.
+
+    A verb that has no name of its own is more than what is read of it, and of a single event that joints do not show
+    nobody can say which motion is better.
+    """
+    if any(event.action.startswith("other:") for event in program.events):
+        return False
+    return len(program.events) > 1 or sign_of(program.events[0]) is not None
 
 
 def by_events(
@@ -50,50 +76,167 @@ def by_events(
     sampling: Sampling | None = None,
     plant: bool = True,
 ) -> Selection:
-    """The best of `n` motions that are put together of events made one by one, by the judge; None is the one by rules.
+    """The best of `n` motions of a prompt where `keep` are right, else the best of these and `n` of its events alone.
 
-    Events that the model does not show even alone are left out, and `n` motions of the whole prompt are looked at too:
-    so it is where nothing can be put together. All are set on their feet (`settled`) before the judge looks, unless
-    `plant` is False. The same seed gives the same motions. Raises PromptError for a prompt
-    that names no event, ConfigError as `best_of`.
+    The judge says what is right; None is the one by rules. What it cannot judge is made of its events. Where the prompt
+    says for how many seconds, its one event lasts so long, or that of several of which it is said; the model's longest
+    motion at most. Events that the model does not show even alone are left out. All are set on their feet (`settled`)
+    before the judge looks, unless `plant` is False. The same seed gives the same motions. Raises PromptError for a
+    prompt that names no event, ConfigError as `best_of`.
     """
     check_numbers(n, keep)
     judge, program = judge or KinematicJudge(), parse(prompt)
     task = task or sub_task_of(program)
-    times = sum(event.count if isinstance(event.count, int) else 1 for event in program.events)
-    excerpts = list(event_excerpts(model, program, seed=seed, sampling=sampling))
-    composer = Composer(excerpts, seed, most_frames=max(MOST_FRAMES, EVENT_FRAMES * times))
-    steps = tuple(tuple(event for event in step if composer.shows(event)) for step in program.steps)
-    motions: list[Motion] = []
-    if any(steps):
-        shown = EventProgram(tuple(filter(None, steps)))
-        motions = [replace(motion, caption=prompt) for _ in range(n) if (motion := composer.motion(shown)) is not None]
-    if steps != program.steps or len(motions) < keep:
-        motions += model(prompt, num_candidates=n, seed=seed, sampling=sampling)
-    if plant:
-        motions = [settled(motion) for motion in motions]
-    return chosen(prompt, judge, [Case(prompt, motion, program, task) for motion in motions], keep=keep)
+    lasts = {
+        event: _within(model, seconds)
+        for event, seconds in zip(program.events, seconds_of_events(prompt, program))
+        if seconds is not None
+    }
+
+    def best(motions: Sequence[Motion], after: Selection | None = None) -> Selection:
+        feet = [settled(motion) for motion in motions] if plant else motions
+        cases = [Case(prompt, replace(motion, caption=prompt), program, task) for motion in feet]
+        return chosen(prompt, judge, cases, keep=keep, after=after)
+
+    only = program.events[0] if len(program.events) == 1 else None
+    length_s = length_said(model, prompt)
+    own = model(prompt, num_candidates=n, seed=seed, length_s=length_s, sampling=sampling)
+    whole = best(own if length_s is not None else [from_standing(motion) for motion in own])
+    are_right = all(one.is_right and one.motion.duration_s >= SHORTEST_S for one in whole.kept)
+    if are_right or not is_readable(program):
+        return whole
+    takes = event_takes(model, program, lasts, seed=seed, sampling=sampling)
+    if only and only.count is None and only.action not in RISING:
+        cases = [Case(prompt, motion, program, task) for motion in _both_ways(takes)]
+        motions = chosen(prompt, KinematicJudge(), cases, keep=n).motions
+    else:
+        if only:
+            takes = [*(Take(only, prompt, uniform(motion)) for motion in own), *takes]
+        motions = _composed(program, takes, lasts, n, seed)
+    if whole.num_invalid == whole.num_drawn and len(motions) >= keep:
+        return best(motions)
+    return best(motions, after=whole)
 
 
-def event_excerpts(
-    model: TextToMotion, program: EventProgram, *, seed: int = 0, sampling: Sampling | None = None
-) -> Iterator[Excerpt]:
-    """What shows the program's events in motions that are made for each of them alone.
+def from_standing(motion: Motion) -> Motion:
+    """A motion of less than a second, as a hop, between standing before and after; any other one as it is.
+
+    So it is too where it begins or ends low, or cannot be joined to a body that stands without jerking.
+    """
+    if motion.duration_s >= SHORTEST_S or motion.skeleton.num_joints != HUMANML3D.num_joints:
+        return motion
+    short, still = uniform(motion), uniform(standing(STANDING_FRAMES))
+    if len(short) < SHORTEST or not (is_upright(short, 0) and is_upright(short, -1)):
+        return motion
+    stand = Part(still, Event("stand"))
+    made = compose([stand, Part(short, Event("stand")), stand])
+    return replace(made.motion, caption=motion.caption) if made.jerk <= ROUGHEST else motion
+
+
+def length_said(model: TextToMotion, prompt: str) -> float | None:
+    """How long a motion of the whole prompt lasts by its own words, as near as the model comes; None if nothing says.
+
+    Seconds of one event of several say nothing of the whole. The prompt need not name an event that can be read.
+    """
+    try:
+        is_one = len(parse(prompt).events) == 1
+    except PromptError:
+        is_one = True
+    seconds = seconds_in(prompt) if is_one else None
+    return None if seconds is None else _within(model, seconds)
+
+
+def _within(model: TextToMotion, seconds: float) -> float:
+    """The length nearest to `seconds` that the model makes."""
+    return min(max(seconds, model.min_length_s), model.max_length_s)
+
+
+class Take(NamedTuple):
+    """A uniform motion that was made for an event, and the text of which."""
+
+    event: Event
+    text: str
+    motion: Motion
+
+
+def event_takes(
+    model: TextToMotion,
+    program: EventProgram,
+    lasts: Mapping[Event, float] = MappingProxyType({}),
+    *,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+) -> list[Take]:
+    """Motions for each of the program's events alone, without its count, in a few wordings; `lasts` seconds.
+
+    An event of a name that the detector does not know, but signs of it, is asked for by the first of these as well. One
+    that rises is another one backwards: models of single actions see few that begin low.
+    """
+    takes = []
+    for event in dict.fromkeys(replace(event, count=None) for event in program.events):
+        length_s = next((lasts[one] for one in lasts if replace(one, count=None) == event), None)
+        down = _DOWN.get(event.action)
+        asked = [Event(down) if down else event]
+        sign = sign_of(event)
+        if sign is not None and not down and event.action not in sign.actions:
+            asked.append(replace(event, action=sign.actions[0]))
+        programs = [EventProgram(((one,),)) for one in asked]
+        texts = [text for one in programs for text in dict.fromkeys((plain(one), *wordings(one, WORDINGS - 1, seed)))]
+        answers = model.generate(texts, num_candidates=CANDIDATES, seed=seed, length_s=length_s, sampling=sampling)
+        for text, generated in zip(texts, answers):
+            motions = [uniform(motion) for motion in generated.motions]
+            takes += [Take(event, text, motion.backwards() if down else motion) for motion in motions]
+    return takes
+
+
+def excerpts_of(takes: Sequence[Take], lasts: Mapping[Event, float] = MappingProxyType({})) -> Iterator[Excerpt]:
+    """What shows the events of takes in them.
 
     Each one is there mirrored too: a model that punches with one hand alone then punches with both. Of an event that
-    the detector does not know all of each motion is taken: that it is there only the model says.
+    the detector does not know all of each motion is taken: that it is there only the model says. So it is of one that
+    lasts for seconds that are said, where it is found.
     """
-    events = list(dict.fromkeys(replace(event, count=None) for event in program.events))
-    asked = [(event, text) for event in events for text in wordings(EventProgram(((event,),)), WORDINGS, seed)]
-    answers = model.generate([text for _, text in asked], num_candidates=CANDIDATES, seed=seed, sampling=sampling)
-    known = {event.action for event in events} & DETECTED
-    for (event, text), generated in zip(asked, answers):
-        motions = [uniform(motion) for motion in generated.motions]
-        for motion, detections in zip(motions, detect_all(motions)):
-            for detection in detections:
-                if detection.action in known:
-                    for excerpt in (one for margin in MARGINS for one in cut(text, motion, detection, margin=margin)):
-                        yield excerpt
-                        yield excerpt.mirrored
-            if event.action not in DETECTED:
-                yield Excerpt(text, motion, event, is_upright(motion, 0), is_upright(motion, -1))
+    known = {take.event.action for take in takes} & DETECTED
+    timed = {event.action for event in lasts}
+    for (event, text, motion), detections in zip(takes, detect_all([take.motion for take in takes])):
+        upright = is_upright(motion, 0), is_upright(motion, -1)
+        for detection in detections:
+            if detection.action not in known:
+                continue
+            found = list(cut(text, motion, detection, margin=MARGINS[0]))
+            found += cut(text, motion, detection, margin=MARGINS[1])
+            if detection.action == event.action in timed:
+                found.append(Excerpt(text, motion, shown_by(detection), *upright))
+            for excerpt in found:
+                yield excerpt
+                yield excerpt.mirrored
+        if event.action not in DETECTED:
+            yield Excerpt(text, motion, event, *upright)
+
+
+def _both_ways(takes: Sequence[Take]) -> Iterator[Motion]:
+    """The motions, and those of events with a side or a way to one in the mirror too."""
+    for event, _, motion in takes:
+        yield motion
+        if event.mirrored != event:
+            yield motion.mirror()
+
+
+def _composed(
+    program: EventProgram, takes: Sequence[Take], lasts: Mapping[Event, float], n: int, seed: int
+) -> list[Motion]:
+    """Up to `n` motions put together of excerpts, without events of which there is none."""
+    times = sum(event.count if isinstance(event.count, int) else 1 for event in program.events)
+    frames = max(MOST_FRAMES, EVENT_FRAMES * times + sum(round(seconds * FPS) for seconds in lasts.values()))
+    composer = Composer(list(excerpts_of(takes, lasts)), seed, most_frames=frames)
+    steps = []
+    for before, step in zip(((), *program.steps), program.steps):
+        # who squats comes up again by that
+        has_risen = any(event.action in DIPS for event in before)
+        events = [event for event in step if composer.shows(event) and not (has_risen and event.action in RISING)]
+        steps.append(tuple(events))
+    if not any(steps):
+        return []
+    shown = EventProgram(tuple(filter(None, steps)))
+    made = (composer.motion(shown, lasts) for _ in range(n))
+    return [from_standing(motion) for motion in made if motion is not None]

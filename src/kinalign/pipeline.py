@@ -95,6 +95,11 @@ class TextToMotion:
         return MOTIONGPT_SAMPLING if self.lm.instruction_style == "motiongpt" else DEFAULT_SAMPLING
 
     @property
+    def min_length_s(self) -> float:
+        """Seconds of the shortest motion that can be asked for."""
+        return 2 * self.tokenizer.frames_per_step / self.tokenizer.config.fps
+
+    @property
     def max_length_s(self) -> float:
         """Seconds of the longest motion that can be asked for."""
         return MAX_FRAMES / self.tokenizer.config.fps
@@ -439,9 +444,9 @@ class TextToMotion:
         longest_s = self.max_length_s if longest_s is None else longest_s
         if length_s is None:
             return 2, self._longest
-        if not step_s * 2 <= length_s <= longest_s:
+        if not self.min_length_s <= length_s <= longest_s:
             raise ConfigError(
-                f"{names[0]}={length_s} must be between {step_s * 2} and {longest_s} seconds ({names[1]})"
+                f"{names[0]}={length_s} must be between {self.min_length_s} and {longest_s} seconds ({names[1]})"
             )
         steps = round(length_s / step_s)
         return steps, steps

@@ -29,6 +29,8 @@ from kinalign.render.player import PlayerEvent
 ROUND = 8
 """Candidates that are drawn before it is asked whether there are enough that are right."""
 RIGHT = 5
+SHORTEST_S = 1.0
+"""What is shorter is over before one has seen it."""
 
 
 class Judged(NamedTuple):
@@ -149,9 +151,19 @@ def judged(prompt: str, motions: Sequence[Motion], judge: Judge, *, task: SubTas
     return _counted(prompt, judge, _judged(judge, [Case.of(prompt, motion, task=task) for motion in motions]))
 
 
-def chosen(prompt: str, judge: Judge, cases: Sequence[Case], *, keep: int = 1) -> Selection:
-    """The best motions of those that a judge is asked about, as `best_of` keeps them."""
-    counted = _counted(prompt, judge, _judged(judge, cases))
+def chosen(
+    prompt: str, judge: Judge, cases: Sequence[Case], *, keep: int = 1, after: Selection | None = None
+) -> Selection:
+    """The best motions of those that a judge is asked about, as `best_of` keeps them, and of those kept `after`."""
+    counted = _counted(prompt, judge, _judged(judge, cases, first=after.num_drawn if after else 0))
+    if after is not None:
+        counted = replace(
+            counted,
+            kept=(*after.kept, *counted.kept),
+            num_drawn=after.num_drawn + counted.num_drawn,
+            num_invalid=after.num_invalid + counted.num_invalid,
+            num_right=after.num_right + counted.num_right,
+        )
     return replace(counted, kept=tuple(sorted(counted.kept, key=merit, reverse=True)[:keep]))
 
 
@@ -170,19 +182,23 @@ def merit(one: Judged) -> tuple[float, ...]:
     """What makes one candidate better than another: the first of these numbers that differs, the larger the better.
 
     The score; whether the order is right; events that are seen, and those seen at least in part; how little their
-    counts are off; the judge's confidence in what it saw, in tenths; then how a motion looks: few frames in which a
-    foot skates, little jerk. What has no verdict is below all that have one, and none of it better than another.
+    counts are off; whether it lasts a second; the judge's confidence in what it saw, in tenths; then how a motion
+    looks: few frames in which a foot skates, little jerk. What has no verdict is below all that have one, and none of
+    it better than another; nor is what shows nothing that was asked for.
     """
     verdict = one.outcome
     if isinstance(verdict, Invalid):
         return (0.0,)
     seen = [finding for finding in verdict.findings if finding.seen != "no"]
+    if verdict.findings and not seen:
+        return (verdict.score,)
     return (
         verdict.score,
         verdict.order_is_right is not False,
         sum(finding.seen == "yes" for finding in seen),
         len(seen),
         -sum(map(_off_by, seen)),
+        one.motion.duration_s >= SHORTEST_S,
         round(sum(finding.confidence for finding in seen) / max(len(seen), 1), 1),
         -foot_skating_ratio(one.motion),
         -jitter(one.motion),

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,14 @@ from numpy.typing import NDArray
 from kinalign.errors import MotionError
 from kinalign.events.compose import SHORTEST, Part, compose
 from kinalign.events.detect import Detection
-from kinalign.events.program import Event, EventProgram
+from kinalign.events.program import RISING, Event, EventProgram
 from kinalign.motion.joining import is_upright
-from kinalign.motion.motion import Motion
+from kinalign.motion.motion import FPS, Motion
 from kinalign.motion.skeleton import HUMANML3D
 
 GOING = frozenset({"walk", "run", "dash"})
 """Actions of which any part is one, so that a part of a random length is taken."""
-WHOLE = GOING | {"turn", "sit", "lie_down", "stand_up", "get_up", "put_down"}
+WHOLE = GOING | RISING | {"turn", "sit", "lie_down", "put_down"}
 """Actions that happen once, as long as they last."""
 MARGIN = 4
 """Frames that are kept before and after an event."""
@@ -43,6 +44,10 @@ ROUGHEST = 1.2
 """How much more than its clips a motion may jerk where they are joined."""
 TRIES = 4
 """Choices of parts that are tried for one motion."""
+NEAR_M = 0.4
+"""So far may joints be, on average, between a pose on the floor and the one in which the next part goes on from it."""
+OFF_S = 0.5
+"""By so much may a part be shorter or longer than an event shall last."""
 
 
 CHEST, NECK = HUMANML3D.index("spine3"), HUMANML3D.index("neck")
@@ -71,13 +76,23 @@ class Excerpt:
         """What is shown; mirrored only when it is asked for, for few of many are drawn."""
         return self.recorded.mirror() if self.is_mirrored else self.recorded
 
+    def pose(self, frame: int) -> NDArray[np.floating]:
+        """Joints (J, 3) of a frame, turned and moved over the floor so that the body faces +z at the origin."""
+        frames = slice(frame, frame + 1 or None)
+        return self.motion[frames].face_forward().joints[0]
+
+
+def shown_by(found: Detection) -> Event:
+    """The event that a detection shows, without its count."""
+    return Event(found.action, found.side if found.side in ("left", "right", "both") else "", found.direction)
+
 
 def cut(source: str, motion: Motion, found: Detection, *, margin: int = MARGIN) -> Iterator[Excerpt]:
     """What can be cut out of a detection: all of it, or its first and its last repetitions, 1 to 6 of them.
 
     `margin` frames are kept before and after, where they do not reach into another repetition.
     """
-    event = Event(found.action, found.side if found.side in ("left", "right", "both") else "", found.direction)
+    event = shown_by(found)
     spans: list[tuple[int, int, Event]] = []
     if found.action in WHOLE:
         spans.append((max(found.start - margin, 0), min(found.end + margin, len(motion)), event))
@@ -109,23 +124,23 @@ class Composer:
         self.missing: Counter[str] = Counter()
         """Events for which there was no part."""
 
-    def motion(self, program: EventProgram) -> Motion | None:
+    def motion(self, program: EventProgram, lasts: Mapping[Event, float] = MappingProxyType({})) -> Motion | None:
         """A motion of the program's events one after the other; None where the parts do not give one.
 
-        What shall happen at the same time is the first event with the arms of the second.
+        What shall happen at the same time is the first event with the arms of the second. `lasts` are seconds of
+        events that shall last so long, where there is a part for it.
         """
         steps = program.steps
-        options = [[self._options(event) for event in step] for step in steps]
+        options = [[self._lasting(self._options(event), event, lasts) for event in step] for step in steps]
         if not all(found for step in options for found in step):
             without = [e for step, found in zip(steps, options) for e, some in zip(step, found) if not some]
             self.missing.update(event.action for event in without)
             return None
         for _ in range(TRIES):
-            chosen = [[self.rng.choice(found) for found in step] for step in options]
-            upright = [True, *(excerpts[0].ends_upright for excerpts in chosen)]
-            if any(excerpts[0].starts_upright != before for excerpts, before in zip(chosen, upright)):
+            chosen = self._chosen(steps, options)
+            if chosen is None:
                 continue
-            parts = [self._part(excerpts, step) for excerpts, step in zip(chosen, steps)]
+            parts = [self._part(excerpts, step, lasts) for excerpts, step in zip(chosen, steps)]
             if sum(len(part.motion) * part.times for part in parts) > self.most_frames + SPARE_FRAMES:
                 continue
             try:
@@ -158,23 +173,56 @@ class Composer:
             if event.side in ("", excerpt.event.side) and _goes(excerpt.event.direction, event.direction)
         ]
 
-    def _part(self, excerpts: Sequence[Excerpt], step: Sequence[Event]) -> Part:
+    def _chosen(
+        self, steps: Sequence[Sequence[Event]], options: Sequence[Sequence[list[Excerpt]]]
+    ) -> list[list[Excerpt]] | None:
+        """An excerpt for each event, each beginning as the one before ends; None where there is none for one.
+
+        Who rises first begins low. What goes on from the floor begins near the pose that is there.
+        """
+        chosen: list[list[Excerpt]] = []
+        for step, found in zip(steps, options):
+            first = self.rng.choice(found[0])
+            if chosen and not chosen[-1][0].ends_upright:
+                before = chosen[-1][0].pose(-1)
+                near = [one for one in found[0] if not one.starts_upright and _gap(before, one.pose(0)) <= NEAR_M]
+                if not near:
+                    return None
+                first = self.rng.choice(near)
+            elif not first.starts_upright and (chosen or step[0].action not in RISING):
+                return None
+            chosen.append([first, *(self.rng.choice(others) for others in found[1:])])
+        return chosen
+
+    def _lasting(self, found: list[Excerpt], event: Event, lasts: Mapping[Event, float]) -> list[Excerpt]:
+        """Those of the excerpts that last as long as the event shall, or all where none does."""
+        if event not in lasts:
+            return found
+        least, most = lasts[event] - OFF_S, float("inf") if event.action in GOING else lasts[event] + OFF_S
+        return [one for one in found if least <= len(one.recorded) / FPS <= most] or found
+
+    def _part(self, excerpts: Sequence[Excerpt], step: Sequence[Event], lasts: Mapping[Event, float]) -> Part:
         """The part of a step: an excerpt as often as is wanted, with the arms of another where two things happen."""
         (excerpt, *arms), event = excerpts, step[0]
         motion, times = excerpt.motion, 1
         if event.action in GOING:
-            motion = self._window(motion)
+            motion = self._window(motion, lasts.get(event))
         if isinstance(event.count, int) and isinstance(excerpt.event.count, int):
             times = event.count // excerpt.event.count
         for other in arms:
             motion = with_arms_of(motion, other.motion)
         return Part(motion, excerpt.event, times)
 
-    def _window(self, motion: Motion) -> Motion:
-        fewest, most = GOING_FRAMES
+    def _window(self, motion: Motion, seconds: float | None) -> Motion:
+        fewest, most = GOING_FRAMES if seconds is None else (round(seconds * FPS),) * 2
         length = self.rng.randint(min(fewest, len(motion)), min(most, len(motion)))
         start = self.rng.randint(0, len(motion) - length)
         return motion[start : start + length]
+
+
+def _gap(pose: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """How far joints of two poses (J, 3) are from each other in metres, on average."""
+    return float(np.linalg.norm(pose - other, axis=-1).mean())
 
 
 def with_arms_of(motion: Motion, other: Motion) -> Motion:

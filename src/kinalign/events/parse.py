@@ -94,7 +94,7 @@ def _limbs(words: Sequence[str], role: str, lexicon: Lexicon) -> tuple[list[_Lim
 def _thing(words: Sequence[str], lexicon: Lexicon) -> str:
     """The object that is no part of the body: "something" in "lifts something up"; empty where there is none."""
     passed = lexicon.no_objects | _COURSE
-    for word in words:
+    for word in words[words[:1] == ["off"] :]:  # drops off something
         if word in lexicon.prepositions or word == "in_front" or word in lexicon.parts:
             return ""
         if word not in passed and not word.isdigit() and not is_adverb(word):
@@ -531,6 +531,8 @@ class _Reader:
         elif action in LEGS:
             limbs = [limb for limb in limbs if limb.part in KINDS["legs"]]
         tools = [limb for limb in limbs if limb.role in ("with", "subject")]
+        if action in ARMS:  # a hand before the feet by which it puts something
+            tools.sort(key=lambda limb: limb.part not in KINDS["arms"])
         objects = [limb for limb in limbs if limb.role == "object"]
         if action == "kick" and objects and objects[0].part in KINDS["legs"]:
             return objects[0]
@@ -639,6 +641,15 @@ class _Reader:
         first = len(self.steps) == self.sentence
         if together is None:
             together = not first and self._is_together(event, clause)
+        if (
+            event.action == "bow"
+            and clause.link == "to"
+            and self.steps
+            and self.steps[-1][-1].action in ("bend", "lean")
+        ):
+            self.steps[-1][-1] = self.event = event  # who bends forward to bow bows once
+            self.placed = clause
+            return
         earlier = clause.link == "earlier" or (clause.link == "after" and not first)
         clause_event_before = self.placed is clause
         if clause_event_before:

@@ -39,6 +39,12 @@ _OTHER = re.compile(r"other:[a-z]+(_[a-z]+)*")
 
 OPPOSITE = {"left": "right", "right": "left"}
 """Sides in the mirror."""
+BACKWARDS = {"sit": "stand_up", "lie_down": "get_up", "rotate_arm": "rotate_arm"}
+"""What an action is when time runs backwards."""
+RISING = frozenset({"stand_up", "get_up"})
+"""Actions that begin low and end upright."""
+DIPS = frozenset("squat crouch bend bow".split())
+"""Actions of which rising again is a part: who "squats and stands back up" squats once."""
 
 Count = int | Literal["several"] | None
 

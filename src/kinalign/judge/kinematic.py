@@ -17,7 +17,7 @@ from kinalign.errors import MotionError
 from kinalign.events.detect import DETECTED, Detection, detect_all
 from kinalign.events.detect.detection import times
 from kinalign.events.detect.stretches import Stretch
-from kinalign.events.program import Event, EventProgram
+from kinalign.events.program import DIPS, Event, EventProgram
 from kinalign.events.say import named
 from kinalign.judge.rubric import Seen, SubTask, score_events, score_frequency
 from kinalign.judge.signs import (
@@ -211,11 +211,14 @@ def _detections(motions: dict[int, Motion]) -> dict[int, list[Detection] | Motio
 
 
 def _judged(case: Case, detections: Sequence[Detection]) -> Verdict:
-    asked = [
-        _asked(event, step, case.task, detections, case.motion.fps)
-        for step, events in enumerate(case.program.steps)
-        for event in events
-    ]
+    asked: list[Asked] = []
+    risings: list[Detection] = []
+    for step, events in enumerate(case.program.steps):
+        found = [*detections, *risings]
+        now = [_asked(event, step, case.task, found, case.motion.fps) for event in events]
+        dips = {action for one in now if one.event.action in DIPS for action in one.sign.actions}
+        risings = [rising for one in detections if one.action in dips for rising in _risings(one, len(case.motion))]
+        asked += now
     readings = best_readings(asked, case.motion.fps)
     order = order_of(readings, case.motion.fps)
     findings = tuple(_finding(one, reading) for one, reading in zip(asked, readings))
@@ -234,6 +237,19 @@ def _judged(case: Case, detections: Sequence[Detection]) -> Verdict:
 
 
 # --- what the motion shows of each event ---------------------------------------------------------------------------
+
+
+def _risings(dip: Detection, num_frames: int) -> Iterator[Detection]:
+    """Coming up again, the second half of each repetition: who "squats and stands up" does not rise twice."""
+    halves = [
+        repeat._replace(start=(repeat.start + repeat.end) // 2)
+        for repeat in _with_repeats(dip).repeats
+        if repeat.end < num_frames
+    ]
+    if halves:
+        start, end = halves[0].start, halves[-1].end
+        count, repeats = len(halves), tuple(halves)
+        yield replace(dip, action="stand_up", start=start, end=end, direction="up", count=count, repeats=repeats)
 
 
 def _asked(event: Event, step: int, task: SubTask, detections: Sequence[Detection], fps: float) -> Asked:

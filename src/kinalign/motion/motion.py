@@ -117,6 +117,10 @@ class Motion:
         joints = self.joints[:, list(self.skeleton.mirrored_joints)] * np.array([-1, 1, 1], dtype=np.float32)
         return replace(self, joints=joints)
 
+    def backwards(self) -> Motion:
+        """The same movement as time runs backwards: who sat down stands up. The caption is not changed."""
+        return replace(self, joints=self.joints[::-1].copy())
+
     def facing(self) -> Array:
         """(T, 3) unit vectors in the ground plane that the body faces, from hips and shoulders."""
         return facing_directions(self.joints, self.skeleton)

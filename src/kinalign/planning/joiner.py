@@ -166,7 +166,7 @@ class Joiner:
         elif len(upright):  # one that stays down keeps the way up of the one before
             first, last = max(int(upright[-1]) - RUN_UP, 0), held.clip.tails[-1]
             down = held.clip.joints[first : max(_settled(held.clip.joints[: last + 1]), first + SHORTEST) + 1]
-            self._way_up = Clip.of(Motion(down[::-1], fps=FPS), spare=0)
+            self._way_up = Clip.of(Motion(down, fps=FPS).backwards(), spare=0)
 
     def _follows(self, clip: Clip) -> bool:
         """Whether a transition alone leads from the held motion to the clip."""

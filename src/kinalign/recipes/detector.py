@@ -40,7 +40,7 @@ from kinalign.evaluation.learned import (
     EventDetector,
 )
 from kinalign.events.compose import Composed, Interval, Part, compose
-from kinalign.events.program import Event, EventProgram
+from kinalign.events.program import BACKWARDS, Event, EventProgram
 from kinalign.motion.features import FeatureStats
 from kinalign.motion.joining import uniform
 from kinalign.motion.motion import FPS, Motion
@@ -59,8 +59,6 @@ TAUGHT = SHOWN | {
     "goodbye_both": "wave",
 }
 """Labels of clips that are shown, and which of their events is meant; EventBench's and a few more."""
-BACKWARDS = {"sit": "stand_up", "lie_down": "get_up", "rotate_arm": "rotate_arm"}
-"""What an action is when time runs backwards."""
 MOST_ALONE = 60
 """Clips of one action and side that are shown alone."""
 SPEEDS = (0.75, 1.35)
@@ -172,8 +170,8 @@ def taught(atoms: Sequence[Atom]) -> list[Atom]:
         if action := BACKWARDS.get(atom.event.action):
             way = {"backward": "forward", "forward": "backward"}.get(atom.event.direction, atom.event.direction)
             event = replace(atom.event, action=action, direction=way)
-            motion = replace(atom.motion, joints=atom.motion.joints[::-1].copy())
-            backwards.append(Atom(f"{atom.clip}~", motion, event, atom.holds | {action}, ends_upright=True))
+            holds = atom.holds | {action}
+            backwards.append(Atom(f"{atom.clip}~", atom.motion.backwards(), event, holds, ends_upright=True))
     return [*known, *backwards]
 
 

@@ -1,19 +1,23 @@
 """Prompts, seeds, sheets and a count: in how many motions is the action that the prompt names really there.
 
-    python -m kinalign.recipes.gallery --out docs/gallery
+    python -m kinalign.recipes.gallery --by model --out docs/gallery
+    python -m kinalign.recipes.gallery --by generate --out docs/gallery
 
-Two judges count. One is a program: the real clips nearest to a motion say what it is, and its path says where it went;
-how often that program is right about real clips that it does not know is measured first and printed. The other is
-whoever looks at the sheets and writes what is seen into by_eye.json, prompt id -> eight times 0 or 1.
+What the model alone makes is counted, and what `kinalign generate` makes of it; the sheets show the second. Two judges
+count. One is a program: the real clips nearest to a motion say what it is, and its path says where it went; how often
+that program is right about real clips that it does not know is measured first and printed. The other is whoever looks
+at the sheets and writes what is seen into by_eye.json, prompt id -> eight times 0 or 1; by_eye_model.json holds what
+was seen so in the motions of the model alone.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
+from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +26,7 @@ import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
+from kinalign.commands import Generate, answers
 from kinalign.data.openmocap import load_openmocap
 from kinalign.data.phrasings import meaning_of
 from kinalign.data.records import Clip
@@ -32,10 +37,14 @@ from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
 from kinalign.render.sheet import gallery as draw_gallery
-from kinalign.run import progress, read_json, write_atomically
+from kinalign.run import progress, read_json, write_atomically, write_json
+from kinalign.selection import Selection
 
 PROMPTS = Path(__file__).with_name("gallery_prompts.json")
 NUM_SEEDS = 8
+COUNTS = "by_program.json"
+BY_EYE = {"model": "by_eye_model.json", "generate": "by_eye.json"}
+"""Who makes the motions, and the file of what was seen in them by eye."""
 
 ACTIONS: dict[str, tuple[str, ...]] = {
     "walk": ("walk", "walk_brisk", "walk_slow", "walk_stride", "walk_stride_big", "walk_stride_slow", "walk_uneven")
@@ -187,8 +196,11 @@ class Gallery:
     """Model folder; the shipped one where it is left out."""
     prompts: Literal["gallery", "dev"] = "gallery"
     """gallery: the 20 + 20 that are reported. dev: others, to choose settings by."""
+    by: Literal["model", "generate"] = "generate"
+    """model: what the model makes at once, the first eight of one seed. generate: what `kinalign generate` makes, of
+    eight seeds."""
     sheets: bool = True
-    """Draw; counting alone is quicker."""
+    """Draw what `kinalign generate` makes; counting alone is quicker."""
     temperature: float = DEFAULT_SAMPLING.temperature
     top_p: float = DEFAULT_SAMPLING.top_p
     guidance: float = DEFAULT_SAMPLING.guidance
@@ -201,25 +213,37 @@ def make(config: Gallery) -> dict[str, float]:
     model = TextToMotion.from_pretrained(config.model)
     judge = NearestClips(load_openmocap(split="train", cut_events=True))
     real = accuracy_on_real(judge, load_openmocap(split="test", cut_events=True))
-    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
-    rows = []
     prompts = read_json(PROMPTS)[config.prompts]
+    counts: dict[str, dict[str, Any]] = {}
     with progress("gallery", total=len(prompts)) as advance:
         for prompt in prompts:
-            motions = model(prompt["prompt"], num_candidates=NUM_SEEDS, seed=0, sampling=sampling)
+            begun = perf_counter()
+            motions = _motions(model, prompt["prompt"], config)
+            took_s = (perf_counter() - begun) / len(motions)
             found = [is_there(prompt["see"], motion, judge) for motion in motions]
-            rows.append({**prompt, "found": found, "seconds": [motion.duration_s for motion in motions]})
-            if config.sheets:
+            lasts_s = float(np.mean([motion.duration_s for motion in motions]))
+            counts[prompt["id"]] = {"found": sum(found), "seconds": round(lasts_s, 2), "took_s": round(took_s, 2)}
+            if config.sheets and config.by == "generate":
                 draw_sheet(motions, config.out / f"{prompt['id']}.png")
             advance(note=f"{prompt['id']} {sum(found)}/{len(found)}")
-    text = table(rows, real, by_eye(config.out))
+    known = _read(config.out / COUNTS) | {config.by: counts}
+    write_json(config.out / COUNTS, known)
+    text = table(prompts, known, {way: _read(config.out / name) for way, name in BY_EYE.items()}, real)
     write_atomically(config.out / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
     print(text)
-    wordings = sorted({row.get("wording", config.prompts) for row in rows})
     return {
-        wording: float(np.mean([row["found"] for row in rows if row.get("wording", config.prompts) == wording]))
-        for wording in wordings
+        wording: float(np.mean([counts[prompt["id"]]["found"] / NUM_SEEDS for prompt in mine]))
+        for wording, mine in by_wording(prompts).items()
     }
+
+
+def _motions(model: TextToMotion, prompt: str, config: Gallery) -> list[Motion]:
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
+    if config.by == "model":
+        return model(prompt, num_candidates=NUM_SEEDS, seed=0, sampling=sampling)
+    asked = Generate(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
+    made = [answers(model, prompt, replace(asked, seed=seed)) for seed in range(NUM_SEEDS)]
+    return [(one.motions if isinstance(one, Selection) else one)[0] for one in made]
 
 
 def draw_sheet(motions: Sequence[Motion], path: Path) -> None:
@@ -228,35 +252,54 @@ def draw_sheet(motions: Sequence[Motion], path: Path) -> None:
     write_atomically(path, lambda temporary: picture.quantize(64).save(temporary, format="PNG", optimize=True))
 
 
-def by_eye(folder: Path) -> dict[str, list[int]]:
-    path = folder / "by_eye.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _read(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.exists() else {}
 
 
-def table(rows: Sequence[dict[str, Any]], real: dict[str, tuple[int, int]], eye: dict[str, list[int]]) -> str:
-    """The page: a line a prompt, sums, and what the program is worth."""
+def by_wording(prompts: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Prompts by their wording; those to choose settings by have none, and are "dev"."""
+    wordings = sorted({prompt.get("wording", "dev") for prompt in prompts})
+    return {name: [prompt for prompt in prompts if prompt.get("wording", "dev") == name] for name in wordings}
+
+
+def table(
+    prompts: Sequence[dict[str, Any]],
+    counts: dict[str, dict[str, Any]],
+    eye: dict[str, dict[str, list[int]]],
+    real: dict[str, tuple[int, int]],
+) -> str:
+    """The page: a line a prompt, sums, and what the program is worth. A dash stands where nobody has looked."""
     lines = [
         "# Gallery",
         "",
-        f"Each prompt at {NUM_SEEDS} seeds; the numbers are motions in which the action is there.",
+        f"Each prompt {NUM_SEEDS} times: by the model alone and by `kinalign generate`, whose motions the sheets show.",
+        "Numbers are motions in which the action is there, and seconds that those of `kinalign generate` last.",
         "",
     ]
-    lines += ["| prompt | wording | by program | by eye | seconds |", "| --- | --- | ---: | ---: | ---: |"]
-    for row in rows:
-        seen = f"{sum(eye[row['id']])}" if row["id"] in eye else "–"
-        wording, length = row.get("wording", "dev"), np.mean(row["seconds"])
-        lines.append(
-            f"| [{row['prompt']}]({row['id']}.png) | {wording} | {sum(row['found'])} | {seen} | {length:.1f} |"
-        )
-    lines += ["", "| wording | by program | by eye |", "| --- | ---: | ---: |"]
-    for wording in sorted({row.get("wording", "dev") for row in rows}):
-        mine = [row for row in rows if row.get("wording", "dev") == wording]
-        program = np.mean([row["found"] for row in mine])
-        looked = [eye[row["id"]] for row in mine if row["id"] in eye]
-        lines.append(f"| {wording} | {program:.2f} | {f'{np.mean(looked):.2f}' if looked else '–'} |")
+    ways = "| by program: model | generate | by eye: model | generate |"
+    lines += [f"| prompt | wording {ways} seconds |", f"| --- | --- {'| ---: ' * 5}|"]
+    for prompt in prompts:
+        name = prompt["id"]
+        found = [counts.get(way, {}).get(name, {}) for way in BY_EYE]
+        cells = [str(one.get("found", "–")) for one in found]
+        cells += [str(sum(eye[way][name])) if name in eye[way] else "–" for way in BY_EYE]
+        cells.append(str(found[-1].get("seconds", "–")))
+        lines.append(f"| [{prompt['prompt']}]({name}.png) | {prompt.get('wording', 'dev')} | {' | '.join(cells)} |")
+    lines += ["", f"| wording {ways} s to make on a shared core: model | generate |", f"| --- {'| ---: ' * 6}|"]
+    for wording, mine in by_wording(prompts).items():
+        names = [prompt["id"] for prompt in mine]
+        found = [[counts[way][name] for name in names if name in counts.get(way, {})] for way in BY_EYE]
+        cells = [_mean([one["found"] / NUM_SEEDS for one in some]) for some in found]
+        cells += [_mean([fmean(eye[way][name]) for name in names if name in eye[way]]) for way in BY_EYE]
+        cells += [_mean([one["took_s"] for one in some]) for some in found]
+        lines.append(f"| {wording} | {' | '.join(cells)} |")
     lines += ["", "How often the program is right about real test clips, which it does not hold:", ""]
     lines += [", ".join(f"{name} {right} of {total}" for name, (right, total) in sorted(real.items())) + ".", ""]
     return "\n".join(lines)
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{fmean(values):.2f}" if values else "–"
 
 
 if __name__ == "__main__":

@@ -62,6 +62,8 @@ JACK_S = 0.5
 """Time around raised arms in which the feet were, or will be, apart, if they are together then."""
 SPREAD_FEET, SPREAD_FEET_MORE, SPREAD_ARMS = 0.3, 0.6, 0.5
 """Legs between the ankles of a body that stands, and of one whose feet are apart; arms of hands out to the sides."""
+PASSING = 0.5
+"""Confidence in a posture that is on the way to another."""
 
 
 def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
@@ -91,7 +93,9 @@ def dips(s: Signals, flown: list[Flight]) -> Iterator[Detection]:
             seconds = len(rest) / FPS
             reason = f"hips {hips_m:.2f} m over the ankles and trunk at {tilt:.0f} degrees for {seconds:.1f} s"
             direction = "down" if comes_down else ""
-            yield Detection(action, start, int(rest[-1]) + 1, confidence, reason, direction=direction, count=1)
+            # who lies down may come to sit on the way
+            sure = PASSING if action == "sit" and rested == "lie_down" else confidence
+            yield Detection(action, start, int(rest[-1]) + 1, sure, reason, direction=direction, count=1)
         if not rested and float(s.speed[stretch.frames].mean()) < TRAVEL_SPEED:
             if hold_s >= HOLD_S:
                 reason = f"hips {low_m:.2f} m over the ankles for {hold_s:.1f} s"
