@@ -184,7 +184,7 @@ def test_an_action_that_rules_cannot_see_keeps_the_plain_motion(model: TextToMot
 # what makes one better than another
 
 KICKS = Event("kick", side="right", count=3)
-WAVE = Event("wave")
+WAVE, WALK = Event("wave"), Event("walk")
 
 
 def seen(event: Event, how: Any = "yes", *, count: int | None = None, confidence: float = 0.9) -> Finding:
@@ -213,15 +213,25 @@ def test_the_better_verdict_wins_wherever_it_stands(better: Outcome, worse: Outc
     assert merit(one) > merit(other)
 
 
-def test_equals_in_words_are_told_apart_by_feet_that_skate_and_then_by_jerk() -> None:
+def test_equals_in_words_are_told_apart_by_feet_that_skate_and_then_by_jerk_that_is_rare() -> None:
     skating = walking()
     skating = replace(skating, joints=skating.joints + np.arange(len(skating))[:, None, None] * [0.1, 0, 0])
     noise = np.random.default_rng(0).normal(0, 0.01, walking().joints.shape) * [1, 0, 0]
-    shaking = replace(standing(), joints=standing().joints + 0.1 * noise[: len(standing())])
+    shaking = replace(standing(), joints=standing().joints + 10 * noise[: len(standing())])
     # a confidence of 0.94 is no more than one of 0.93
     sure, less_sure = verdict(5, seen(WAVE, confidence=0.94)), verdict(5, seen(WAVE, confidence=0.93))
     assert merit(Judged(0, walking(), less_sure)) > merit(Judged(1, skating, sure))
     assert merit(Judged(0, standing(), less_sure)) > merit(Judged(1, shaking, sure))
+    # standing about after it makes neither less
+    longer = replace(skating, joints=np.concatenate((skating.joints, np.repeat(skating.joints[-1:], 200, axis=0))))
+    assert merit(Judged(0, longer, sure)) == pytest.approx(merit(Judged(1, skating, sure)), rel=0.05)
+
+
+def test_what_the_last_frame_cuts_off_is_worse_unless_it_may_go_on_for_ever() -> None:
+    ended, cut = Judged(0, waving(60), verdict(5, seen(WAVE))), Judged(1, waving(60)[:20], verdict(5, seen(WAVE)))
+    assert cut.outcome.findings[0].end == 20 and merit(ended) > merit(cut)  # type: ignore[union-attr]
+    going = [Judged(0, walking()[:n], verdict(5, seen(WALK))) for n in (20, 40)]
+    assert merit(going[0])[6] == merit(going[1])[6]
 
 
 def test_of_equals_the_one_that_was_drawn_first_stays(model: TextToMotion) -> None:

@@ -17,7 +17,7 @@ from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip
 from kinalign.errors import ConfigError, PromptError
 from kinalign.events.parse import parse
-from kinalign.eventwise import WHOLES, by_events, is_readable, length_said
+from kinalign.eventwise import WHOLES, by_events, from_standing, is_readable, length_said
 from kinalign.judge.asking import told
 from kinalign.judge.named import judge_named
 from kinalign.judge.verdict import Judge
@@ -137,6 +137,7 @@ def answers(
         how |= {"until_right": config.until_right is not None, "plant": plant}
         return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, **how)
     motions = model(prompt, num_candidates=keep, **how)
+    motions = motions if how["length_s"] is not None else [from_standing(motion) for motion in motions]
     motions = [settled(motion) for motion in motions] if plant else motions
     return judged(prompt, motions, judge) if is_read and judge is not None else motions
 

@@ -46,10 +46,9 @@ MARGINS = (12, 4)
 """Frames that are kept before and after an event: a limb comes and goes in many, few join more often."""
 EVENT_FRAMES = 65
 """Frames that each event, and each repetition of it, may take where all are more than one motion of the model holds."""
-
-
 STANDING_FRAMES = 10
 """Frames of standing before and after what is over before one has seen it."""
+
 _DOWN = {up: down for down, up in BACKWARDS.items() if up in RISING}
 
 

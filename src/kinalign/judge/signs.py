@@ -74,7 +74,9 @@ SIGNS: dict[str, Sign] = {
     "dance": _sign("dance"),
     "wave": _sign("wave", _ARM),
     "raise": _sign("raise reach", _ARM, _HAND_UP),
-    "lift": _sign("pick_up", frozenset({"object"}), "a hand at the floor; joints show no things"),
+    "lift": _sign(
+        "pick_up raise reach", frozenset({"object"}), "a hand at the floor, or one that goes up; joints show no things"
+    ),
     "lift hand": _sign("raise reach", _ARM, _HAND_UP),
     "lift arm": _sign("raise reach", _ARM, _HAND_UP),
     "reach": _sign("reach raise", _ARM, _HAND_UP),
