@@ -227,7 +227,7 @@ def test_equals_in_words_are_told_apart_by_feet_that_skate_and_then_by_jerk_that
     assert merit(Judged(0, longer, sure)) == pytest.approx(merit(Judged(1, skating, sure)), rel=0.05)
 
 
-def test_what_the_last_frame_cuts_off_is_worse_unless_it_may_go_on_for_ever() -> None:
+def test_what_the_last_frame_cuts_off_is_worse_unless_it_may_go_on() -> None:
     ended, cut = Judged(0, waving(60), verdict(5, seen(WAVE))), Judged(1, waving(60)[:20], verdict(5, seen(WAVE)))
     assert cut.outcome.findings[0].end == 20 and merit(ended) > merit(cut)  # type: ignore[union-attr]
     going = [Judged(0, walking()[:n], verdict(5, seen(WALK))) for n in (20, 40)]

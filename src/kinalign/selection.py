@@ -13,7 +13,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from kinalign.errors import ConfigError
-from kinalign.events.excerpts import GOING
+from kinalign.events.excerpts import WHOLE
 from kinalign.events.parse import parse
 from kinalign.events.program import EventProgram
 from kinalign.judge.kinematic import KinematicJudge
@@ -218,8 +218,8 @@ def _in_words(outcome: Outcome) -> str:
 
 
 def _is_cut_off(finding: Finding, motion: Motion) -> bool:
-    """Whether an event lasts to the last frame, which says nothing of one that may go on for ever."""
-    return finding.end is not None and finding.end >= len(motion) and finding.event.action not in GOING
+    """Whether an event that can be repeated lasts to the last frame; who walks goes on, and who sits keeps sitting."""
+    return finding.end is not None and finding.end >= len(motion) and finding.event.action not in WHOLE
 
 
 def _off_by(finding: Finding) -> int:
