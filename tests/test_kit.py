@@ -209,6 +209,7 @@ def test_files_of_a_made_motion_hold_21_joints_at_12_5_frames_per_second(runs: P
             out=tmp_path,
             formats=("npy", "npz", "bvh", "glb", "png", "gif", "html"),
             length_seconds=1.6,
+            plant=False,
             size=64,
         )
     )
@@ -223,6 +224,12 @@ def test_files_of_a_made_motion_hold_21_joints_at_12_5_frames_per_second(runs: P
     places = [bvh.names.index(name) for name in KIT.joint_names]
     assert np.abs(bvh.world.positions[:, places] / 100 - motion.joints).max() < 1e-3  # centimetres
     assert all(path.stat().st_size > 100 for path in written)
+
+
+def test_a_prompt_is_made_at_once_where_a_judge_knows_no_such_body(runs: Path, tmp_path: Path) -> None:
+    prompts = ("a person walks, then jumps twice", "a person waves")
+    written = generate(Generate(prompts=prompts, model=runs / "lm" / "model", out=tmp_path, formats=("npy",)))
+    assert [Motion.load(path).skeleton.name for path in written] == ["kit", "kit"]
 
 
 def test_a_kit_file_is_continued_at_its_own_rate(runs: Path, tmp_path: Path) -> None:

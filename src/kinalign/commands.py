@@ -25,6 +25,7 @@ from kinalign.lm.model import Sampling
 from kinalign.lm.train import LMTraining, train_lm
 from kinalign.motion.motion import Motion
 from kinalign.motion.planting import planted, settled
+from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import FADE_S, TextToMotion, checked_prompt, tokenized
 from kinalign.render.player import write_player
 from kinalign.render.video import write_video
@@ -129,7 +130,8 @@ def answers(
     how: dict[str, Any] = {"seed": config.seed, "sampling": config.sampling(model)}
     keep, plant = config.num_candidates, config.plant
     is_read = _unread(prompt) is None
-    if is_read and config.is_by_events(prompt):
+    is_joinable = config.by_events == "yes" or model.tokenizer.skeleton.num_joints == HUMANML3D.num_joints
+    if is_read and is_joinable and config.is_by_events(prompt):
         n = config.num_drawn or max(WHOLES, keep)
         return by_events(model, prompt, n, judge=judge, keep=keep, plant=plant, **how)
     how["length_s"] = config.length_seconds if config.length_seconds is not None else length_said(model, prompt)
