@@ -19,7 +19,7 @@ from kinalign.events.program import EventProgram
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.rubric import SubTask, sub_task_of
 from kinalign.judge.timeline import player_events
-from kinalign.judge.verdict import Case, Finding, Invalid, Judge, Outcome, Verdict
+from kinalign.judge.verdict import Case, Finding, Invalid, Judge, Outcome
 from kinalign.lm.model import Sampling
 from kinalign.motion.motion import Motion
 from kinalign.motion.physics import foot_skating_ratio, peak_jerk
@@ -29,7 +29,6 @@ from kinalign.render.player import PlayerEvent
 
 ROUND = 8
 """Candidates that are drawn before it is asked whether there are enough that are right."""
-RIGHT = 5
 SHORTEST_S = 1.0
 """What is shorter is over before one has seen it."""
 
@@ -46,8 +45,8 @@ class Judged(NamedTuple):
 
     @property
     def is_right(self) -> bool:
-        """Whether everything is as it is asked for: a score of 5."""
-        return isinstance(self.outcome, Verdict) and self.outcome.score == RIGHT
+        """Whether everything is as it is asked for."""
+        return self.outcome.is_right
 
 
 @dataclass(frozen=True)

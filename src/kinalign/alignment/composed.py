@@ -17,7 +17,7 @@ from kinalign.events.detect import detect_all
 from kinalign.events.excerpts import Composer, Excerpt, cut
 from kinalign.events.parse import parse
 from kinalign.judge.prompts import EventPrompt
-from kinalign.judge.verdict import Case, Judge, Verdict
+from kinalign.judge.verdict import Case, Judge
 from kinalign.motion.joining import uniform
 from kinalign.motion.motion import Motion
 
@@ -90,7 +90,7 @@ def compose_motions(
     outcomes = judge.judge_all(
         [Case(one.prompt.prompt, one.motion, one.prompt.program, one.prompt.task) for one in made]
     )
-    right = [one for one, said in zip(made, outcomes) if isinstance(said, Verdict) and said.score == 5]
+    right = [one for one, said in zip(made, outcomes) if said.is_right]
     if not right:
         missing = ", ".join(f"{action} ({times})" for action, times in composer.missing.most_common(5))
         raise DataError(

@@ -136,7 +136,7 @@ def reward_motions(
     rewards = np.full(len(motions), weights.least, dtype=float)
     rewards[[place for place, _, _ in judged]] = weights.total(terms)
     facts = {f"rewards/{name}": float(values.mean()) for name, values in terms.items()}
-    facts["all_right"] = sum(verdict.score == 5 for _, _, verdict in judged) / len(motions)
+    facts["all_right"] = sum(verdict.is_right for _, _, verdict in judged) / len(motions)
     facts["invalid"] = 1 - len(judged) / len(motions)
     facts["seconds"] = float(np.mean([motion.duration_s for motion in motions]))
     return Rewarded(rewards, facts)

@@ -30,7 +30,6 @@ from kinalign.judge.named import judge_named
 from kinalign.pipeline import TextToMotion, shipped_model
 from kinalign.run import sha256_of_weights
 
-"""Stands beside the shipped model."""
 EXAMINERS = ("kinematic", "learned")
 """Who judges events where nobody is named."""
 

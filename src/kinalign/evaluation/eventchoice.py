@@ -24,7 +24,7 @@ from kinalign.judge.verdict import Case, Invalid, Judge, Outcome, Verdict, outco
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import Asked
 from kinalign.run import read_json, write_json
-from kinalign.selection import RIGHT, ROUND, Judged, check_numbers, merit
+from kinalign.selection import ROUND, Judged, check_numbers, merit
 from kinalign.tokenizer.tokenizer import Codes
 
 PROMPTS_PER_FILE = 32
@@ -69,7 +69,7 @@ class _Candidate(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether others may be drawn in the hope of a better one: it has a verdict, and not the best."""
-        return isinstance(self.outcome, Verdict) and self.outcome.score < RIGHT
+        return isinstance(self.outcome, Verdict) and not self.outcome.is_right
 
 
 class Chooser:

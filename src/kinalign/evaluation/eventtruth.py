@@ -90,7 +90,7 @@ def _tally(prompt: EventPrompt, outcome: Outcome) -> dict[str, tuple[float, floa
         "order_of_pairs": (sum(pairs), len(pairs)),
         "count_exact": (sum(off == 0 for off in off_by), len(numbered)),
         "count_within_1": (sum(off <= 1 for off in off_by), len(numbered)),
-        "all_right": (outcome.score == 5, 1),
+        "all_right": (outcome.is_right, 1),
         "score": (outcome.score, 1),
         "unjudged": (0, 1),
     }

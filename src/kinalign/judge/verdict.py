@@ -84,6 +84,11 @@ class Verdict:
         if self.task not in SUB_TASKS:
             raise VerdictError(f"sub-task {self.task!r} is unknown; use one of {', '.join(SUB_TASKS)}")
 
+    @property
+    def is_right(self) -> bool:
+        """Whether everything is as it is asked for: a score of 5."""
+        return self.score == 5
+
     def to_json(self) -> dict[str, Any]:
         return {
             "score": self.score,
@@ -103,6 +108,11 @@ class Invalid:
     judge: str
     reason: str
     cost_usd: float = 0.0
+
+    @property
+    def is_right(self) -> bool:
+        """Never: nobody knows."""
+        return False
 
     def to_json(self) -> dict[str, Any]:
         return {"invalid": True, "judge": self.judge, "reason": self.reason, "cost_usd": self.cost_usd}

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
-from PIL import Image
 
 from kinalign.commands import Generate, answers
 from kinalign.data.openmocap import load_openmocap
@@ -36,7 +35,7 @@ from kinalign.motion.features import FeatureLayout, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
-from kinalign.render.sheet import gallery as draw_gallery
+from kinalign.render.sheet import write_sheet
 from kinalign.run import progress, read_json, write_atomically, write_json
 from kinalign.selection import Selection
 
@@ -224,7 +223,7 @@ def make(config: Gallery) -> dict[str, float]:
             lasts_s = float(np.mean([motion.duration_s for motion in motions]))
             counts[prompt["id"]] = {"found": sum(found), "seconds": round(lasts_s, 2), "took_s": round(took_s, 2)}
             if config.sheets and config.by == "generate":
-                draw_sheet(motions, config.out / f"{prompt['id']}.png")
+                write_sheet(motions, config.out / f"{prompt['id']}.png", num_frames=8, size=112, colours=64)
             advance(note=f"{prompt['id']} {sum(found)}/{len(found)}")
     known = _read(config.out / COUNTS) | {config.by: counts}
     write_json(config.out / COUNTS, known)
@@ -244,12 +243,6 @@ def _motions(model: TextToMotion, prompt: str, config: Gallery) -> list[Motion]:
     asked = Generate(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
     made = [answers(model, prompt, replace(asked, seed=seed)) for seed in range(NUM_SEEDS)]
     return [(one.motions if isinstance(one, Selection) else one)[0] for one in made]
-
-
-def draw_sheet(motions: Sequence[Motion], path: Path) -> None:
-    """A row of eight frames for each seed, in 64 colours: forty sheets should not weigh down a repository."""
-    picture = Image.fromarray(draw_gallery(motions, num_frames=8, size=112))
-    write_atomically(path, lambda temporary: picture.quantize(64).save(temporary, format="PNG", optimize=True))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tyro
-from PIL import Image
 
 from kinalign.judge.named import judge_named
-from kinalign.judge.verdict import Case, Invalid, Judge, Outcome, Verdict
+from kinalign.judge.verdict import Case, Invalid, Judge
 from kinalign.motion.motion import FPS, Motion
 from kinalign.planning.compose import LongMotion, Shown
 from kinalign.planning.compose_command import Compose, compose_command
 from kinalign.planning.page import write_plan_page
-from kinalign.render.sheet import gallery
-from kinalign.run import progress, write_atomically
+from kinalign.render.sheet import write_sheet
+from kinalign.run import progress
 
 MINUTES = 2.0
 ASKED = "a man exercises in the park"
@@ -93,14 +92,10 @@ def steps_right(motions: Sequence[LongMotion], judges: Sequence[Judge]) -> Right
     kinematic, learned = (judge.judge_all(cases) for judge in judges)
     return Right(
         len(cases),
-        kinematic=sum(map(_is_right, kinematic)),
-        learned=sum(map(_is_right, learned)),
+        kinematic=sum(one.is_right for one in kinematic),
+        learned=sum(one.is_right for one in learned),
         unknown=sum(isinstance(one, Invalid) for one in learned),
     )
-
-
-def _is_right(outcome: Outcome) -> bool:
-    return isinstance(outcome, Verdict) and outcome.score == 5
 
 
 def facts(long: LongMotion, right: Right) -> str:
@@ -140,8 +135,7 @@ def _row(motion: Motion, one: Shown, other: Shown) -> Motion:
 
 def write_rows(rows: Sequence[Motion], path: Path) -> Path:
     """A sheet with a row for each motion, in 64 colours: sheets should not weigh down a repository."""
-    picture = Image.fromarray(gallery(rows, num_frames=FRAMES, size=SIZE)).quantize(64)
-    return write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", optimize=True))
+    return write_sheet(rows, path, num_frames=FRAMES, size=SIZE, colours=64)
 
 
 if __name__ == "__main__":

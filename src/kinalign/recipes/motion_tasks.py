@@ -133,7 +133,7 @@ def page(found: Sequence[Answers], real: Smoothness, recipe: Recipe) -> str:
     made = "\n".join(_made(number, one) for number, one in enumerate(found, start=1))
     joined = "\n".join(_joined(number, one, real) for number, one in enumerate(found, start=1))
     mean = smoothness([one.join for one in found])
-    kinematic, learned = (sum(map(_is_right, judged)) for judged in zip(*((x.kinematic, x.learned) for x in found)))
+    kinematic, learned = sum(one.kinematic.is_right for one in found), sum(one.learned.is_right for one in found)
     said = sum(map(_is_said, found))
     return f"""{HEAD}
 ## Text to motion, and back
@@ -161,10 +161,6 @@ second before and after. {REAL_WINDOWS} windows of real motion of that length ha
 {joined}
 | | mean | | | {mean.jerk / real.jerk:.2f} | {mean.skating:.2f} |
 """
-
-
-def _is_right(outcome: Outcome) -> bool:
-    return isinstance(outcome, Verdict) and outcome.score == 5
 
 
 def _is_said(one: Answers) -> bool:

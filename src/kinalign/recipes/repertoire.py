@@ -18,7 +18,7 @@ import torch
 
 from kinalign.errors import ConfigError
 from kinalign.judge.kinematic import NAME, KinematicJudge
-from kinalign.judge.verdict import Case, Verdict
+from kinalign.judge.verdict import Case
 from kinalign.pipeline import BATCH_SIZE, TextToMotion
 from kinalign.planning.repertoire import Ability, measured
 from kinalign.run import progress, read_json, write_json
@@ -71,7 +71,7 @@ def _tried(model: TextToMotion, asked: tuple[Ability, ...], recipe: Recipe) -> l
     prompts = [row.prompt for row in asked]
     for row, generated in zip(asked, model.generate(prompts, num_candidates=recipe.motions, seed=recipe.seed)):
         cases = [Case.of(row.prompt, motion, program=row.program) for motion in generated.motions]
-        right = [isinstance(outcome, Verdict) and outcome.score == 5 for outcome in judge.judge_all(cases)]
+        right = [outcome.is_right for outcome in judge.judge_all(cases)]
         seconds = np.mean([motion.duration_s for motion in generated.motions])
         rows.append(replace(row, right=round(sum(right) / recipe.motions, 3), seconds=round(float(seconds), 1)))
     return rows

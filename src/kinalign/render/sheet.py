@@ -94,15 +94,20 @@ def write_sheet(
     size: int = 256,
     camera: Camera | Framing = "follow",
     azimuth_deg: float = 35.0,
+    colours: int | None = None,
 ) -> Path:
-    """Write the contact sheet of a motion, or the gallery of several, as PNG; the file is whole or not there at all."""
+    """Write the contact sheet of a motion, or the gallery of several, as PNG; the file is whole or not there at all.
+
+    So many `colours`, 64 for instance, make a file small enough for a repository; None keeps them all.
+    """
     path = Path(path)
     require_suffix(path, (".png",))
     if isinstance(motion, Motion):
         sheet = contact_sheet(motion, num_frames=num_frames, size=size, camera=camera, azimuth_deg=azimuth_deg)
     else:
         sheet = gallery(motion, num_frames=num_frames, size=size, camera=camera, azimuth_deg=azimuth_deg)
-    return write_atomically(path, lambda temporary: Image.fromarray(sheet).save(temporary, optimize=True))
+    picture = Image.fromarray(sheet) if colours is None else Image.fromarray(sheet).quantize(colours)
+    return write_atomically(path, lambda temporary: picture.save(temporary, optimize=True))
 
 
 def require_suffix(path: Path, suffixes: Sequence[str]) -> None:
