@@ -25,6 +25,7 @@ from kinalign.commands import (
     slug,
 )
 from kinalign.errors import CheckpointError, ConfigError, FormatError, KinalignError, PromptError
+from kinalign.events.parse import parse
 from kinalign.eventwise import by_events
 from kinalign.motion.motion import Motion
 from kinalign.motion.planting import settled
@@ -384,7 +385,7 @@ def test_a_prompt_becomes_a_short_plain_name(prompt: str, name: str) -> None:
 def test_events_that_can_be_read_and_seen_are_made_one_by_one_unless_told_otherwise(
     prompt: str, options: dict[str, Any], is_by_events: bool
 ) -> None:
-    assert Generate(prompts=(prompt,), **options).is_by_events(prompt) == is_by_events
+    assert Generate(prompts=(prompt,), **options).is_by_events(parse(prompt)) == is_by_events
 
 
 def test_a_prompt_of_several_events_is_made_event_by_event(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import tyro
 from kinalign.data.dataset import load_dataset
 from kinalign.data.tokens import TokenizedClip
 from kinalign.errors import ConfigError, PromptError
-from kinalign.events.parse import parse
+from kinalign.events.program import EventProgram
 from kinalign.eventwise import WHOLES, by_events, from_standing, is_readable, length_said
 from kinalign.judge.asking import told
 from kinalign.judge.named import judge_named
@@ -99,11 +99,11 @@ class Generate(Making):
         """Motions to choose from, at most; None where there is no choice."""
         return self.best_of if self.until_right is None else self.until_right
 
-    def is_by_events(self, prompt: str) -> bool:
-        """Whether the events of a prompt that can be read are made one by one where they are not right at once."""
+    def is_by_events(self, program: EventProgram) -> bool:
+        """Whether the events of a prompt are made one by one where they are not right at once."""
         if self.by_events != "auto" or self.num_drawn is not None or self.length_seconds is not None:
             return self.by_events == "yes"
-        return is_readable(parse(prompt))
+        return is_readable(program)
 
 
 def generate(config: Generate) -> list[Path]:
@@ -115,7 +115,7 @@ def generate(config: Generate) -> list[Path]:
     model = _model(config)
     model.instructions(prompts, length_s=config.length_seconds)
     if judge is not None:
-        _warn_unread(prompts)
+        _warn_unread(model, prompts)
 
     def make(number: int) -> list[Motion] | Selection:
         return answers(model, prompts[number], config, judge=judge)
@@ -129,19 +129,22 @@ def answers(
     """The motions of one prompt as `generate` makes them; without a judge where no event can be read in it."""
     how: dict[str, Any] = {"seed": config.seed, "sampling": config.sampling(model)}
     keep, plant = config.num_candidates, config.plant
-    is_read = _unread(prompt) is None
+    try:
+        program = model.program_of(prompt)
+    except PromptError:
+        program = None
     is_joinable = config.by_events == "yes" or model.tokenizer.skeleton.num_joints == HUMANML3D.num_joints
-    if is_read and is_joinable and config.is_by_events(prompt):
+    if program is not None and is_joinable and config.is_by_events(program):
         n = config.num_drawn or max(WHOLES, keep)
         return by_events(model, prompt, n, judge=judge, keep=keep, plant=plant, **how)
     how["length_s"] = config.length_seconds if config.length_seconds is not None else length_said(model, prompt)
-    if is_read and judge is not None and config.num_drawn is not None:
+    if program is not None and judge is not None and config.num_drawn is not None:
         how |= {"until_right": config.until_right is not None, "plant": plant}
-        return best_of(model, prompt, config.num_drawn, judge=judge, keep=keep, **how)
+        return best_of(model, prompt, config.num_drawn, judge=judge, program=program, keep=keep, **how)
     motions = model(prompt, num_candidates=keep, **how)
     motions = motions if how["length_s"] is not None else [from_standing(motion) for motion in motions]
     motions = [settled(motion) for motion in motions] if plant else motions
-    return judged(prompt, motions, judge) if is_read and judge is not None else motions
+    return judged(prompt, motions, judge, program=program) if program is not None and judge is not None else motions
 
 
 @dataclass(frozen=True)
@@ -317,19 +320,12 @@ def _judge(config: Generate) -> Judge | None:
     return judge_named(config.judge or "kinematic")
 
 
-def _unread(prompt: str) -> PromptError | None:
-    """Why no event can be read in a prompt; None where one can."""
-    try:
-        parse(prompt)
-    except PromptError as error:
-        return error
-    return None
-
-
-def _warn_unread(prompts: Sequence[str]) -> None:
+def _warn_unread(model: TextToMotion, prompts: Sequence[str]) -> None:
     """A warning for each prompt of which the motions cannot be judged."""
     for prompt in prompts:
-        if (error := _unread(prompt)) is not None:
+        try:
+            model.program_of(prompt)
+        except PromptError as error:
             print(f"kinalign: warning: {error}; its motions are made without a judge", file=sys.stderr)
 
 

@@ -20,7 +20,6 @@ from kinalign.events.compose import SHORTEST, Part, compose
 from kinalign.events.detect import DETECTED, detect_all
 from kinalign.events.excerpts import MOST_FRAMES, ROUGHEST, Composer, Excerpt, cut, shown_by
 from kinalign.events.lasting import seconds_in, seconds_of_events
-from kinalign.events.parse import parse
 from kinalign.events.program import BACKWARDS, DIPS, RISING, Event, EventProgram
 from kinalign.events.say import plain, wordings
 from kinalign.judge.kinematic import KinematicJudge
@@ -84,7 +83,7 @@ def by_events(
     prompt that names no event, ConfigError as `best_of`.
     """
     check_numbers(n, keep)
-    judge, program = judge or KinematicJudge(), parse(prompt)
+    judge, program = judge or KinematicJudge(), model.program_of(prompt)
     task = task or sub_task_of(program)
     lasts = {
         event: _within(model, seconds)
@@ -138,7 +137,7 @@ def length_said(model: TextToMotion, prompt: str) -> float | None:
     Seconds of one event of several say nothing of the whole. The prompt need not name an event that can be read.
     """
     try:
-        is_one = len(parse(prompt).events) == 1
+        is_one = len(model.program_of(prompt).events) == 1
     except PromptError:
         is_one = True
     seconds = seconds_in(prompt) if is_one else None

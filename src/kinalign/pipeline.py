@@ -15,7 +15,10 @@ import torch
 
 from kinalign.data.tokens import TokenizedClip, TokensInfo, read_tokenized, write_tokenized
 from kinalign.errors import CheckpointError, ConfigError, InvalidCodes, MotionError, PromptError
+from kinalign.events.parse import parse
+from kinalign.events.program import EventProgram
 from kinalign.lm.instructions import Instruction, Task, motion_instruction, prompt_instruction
+from kinalign.lm.interpreter import Interpreter
 from kinalign.lm.lora import Adapter, is_adapter, read_mixed
 from kinalign.lm.model import MotionLM, Sampling
 from kinalign.lm.vocab import HIDDEN, MotionVocab
@@ -79,13 +82,15 @@ class TextToMotion:
     (48, 22, 3)
     """
 
-    def __init__(self, lm: MotionLM, tokenizer: MotionTokenizer, *, name: str = "") -> None:
+    def __init__(
+        self, lm: MotionLM, tokenizer: MotionTokenizer, *, interpreter: Interpreter | None = None, name: str = ""
+    ) -> None:
         if (lm.vocab.num_codes, lm.vocab.codes_per_step) != (tokenizer.num_codes, tokenizer.codes_per_step):
             raise CheckpointError(
                 f"the language model speaks {lm.vocab.num_codes} codes in steps of {lm.vocab.codes_per_step}, the "
                 f"tokenizer {tokenizer.num_codes} in steps of {tokenizer.codes_per_step}: they are of different models"
             )
-        self.lm, self.tokenizer = lm, tokenizer
+        self.lm, self.tokenizer, self.interpreter = lm, tokenizer, interpreter
         self.name = name
         """Of the folder that it was read from."""
 
@@ -103,6 +108,13 @@ class TextToMotion:
     def max_length_s(self) -> float:
         """Seconds of the longest motion that can be asked for."""
         return MAX_FRAMES / self.tokenizer.config.fps
+
+    def program_of(self, prompt: str) -> EventProgram:
+        """What a prompt asks for, by the model's interpreter, or by rules where it has none.
+
+        Raises PromptError where no event can be read.
+        """
+        return (self.interpreter or parse)(prompt)
 
     def __call__(
         self,
@@ -452,7 +464,9 @@ class TextToMotion:
         return steps, steps
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
-        """Write a model folder: config.json, tokenizer/, lm/, and a card, README.md, with what the model itself tells.
+        """Write a model folder: config.json, tokenizer/, lm/, interpreter/ if there is one, and a card, README.md.
+
+        The card holds what the model itself tells.
 
         A card that is there already is left as it is: what a model was trained on and what it may be used for only its
         author knows.
@@ -460,6 +474,8 @@ class TextToMotion:
         folder = Path(folder)
         self.tokenizer.save_pretrained(folder / "tokenizer", dtype=dtype)
         self.lm.save_pretrained(folder / "lm", dtype=dtype)
+        if self.interpreter is not None:
+            self.interpreter.save_pretrained(folder / "interpreter")
         write_json(folder / "config.json", {"model": "TextToMotion", "tokenizer": "tokenizer", "lm": "lm"})
         card = folder / "README.md"
         if not card.exists():
@@ -513,9 +529,11 @@ def _read_whole(folder: Path) -> TextToMotion:
         raise CheckpointError(f"{folder} is no model folder: it has no config.json (--model)")
     if read_json(folder / "config.json").get("model") != "TextToMotion":
         raise CheckpointError(f"{folder} holds something else than a whole model with its lm and tokenizer (--model)")
+    lm, place = MotionLM.from_pretrained(folder / "lm"), folder / "interpreter"
     return TextToMotion(
-        MotionLM.from_pretrained(folder / "lm"),
+        lm,
         MotionTokenizer.from_pretrained(folder / "tokenizer"),
+        interpreter=Interpreter.from_pretrained(place, lm.reader) if lm.reader and place.is_dir() else None,
         name=folder.resolve().name,
     )
 

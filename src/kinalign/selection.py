@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from kinalign.errors import ConfigError
 from kinalign.events.excerpts import WHOLE
-from kinalign.events.parse import parse
 from kinalign.events.program import EventProgram
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.rubric import SubTask, sub_task_of
@@ -118,7 +117,7 @@ def best_of(
     and for more to keep than to draw.
     """
     check_numbers(n, keep)
-    judge, program = judge or KinematicJudge(), program or parse(prompt)
+    judge, program = judge or KinematicJudge(), program or model.program_of(prompt)
     task = task or sub_task_of(program)
     num_rounds = ceil(n / (ROUND if until_right else BATCH_SIZE))
     size = min(n, ROUND) if until_right else ceil(n / num_rounds)
@@ -149,9 +148,17 @@ def check_numbers(n: int, keep: int) -> None:
         )
 
 
-def judged(prompt: str, motions: Sequence[Motion], judge: Judge, *, task: SubTask | None = None) -> Selection:
+def judged(
+    prompt: str,
+    motions: Sequence[Motion],
+    judge: Judge,
+    *,
+    program: EventProgram | None = None,
+    task: SubTask | None = None,
+) -> Selection:
     """What the judge says of motions for a prompt, all kept and in their order; raises PromptError as `best_of`."""
-    return _counted(prompt, judge, _judged(judge, [Case.of(prompt, motion, task=task) for motion in motions]))
+    cases = [Case.of(prompt, motion, program=program, task=task) for motion in motions]
+    return _counted(prompt, judge, _judged(judge, cases))
 
 
 def chosen(

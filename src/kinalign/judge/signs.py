@@ -80,6 +80,7 @@ SIGNS: dict[str, Sign] = {
     "lift hand": _sign("raise reach", _ARM, _HAND_UP),
     "lift arm": _sign("raise reach", _ARM, _HAND_UP),
     "reach": _sign("reach raise", _ARM, _HAND_UP),
+    "grab": _sign("reach raise pick_up", _ARM, "a hand that goes up, or down to the floor; joints show no things"),
     "lower": _sign("lower", _ARM),
     "punch": _sign("punch", _ARM),
     "throw": _sign("throw", _ARM),
