@@ -17,7 +17,7 @@ from kinalign.events.detect import DETECTED, Detection
 from kinalign.events.parse import parse
 from kinalign.events.program import ACTIONS, DIRECTIONS, PARTS, SIDES, Event, EventProgram
 from kinalign.judge import kinematic
-from kinalign.judge.kinematic import KinematicJudge
+from kinalign.judge.kinematic import KinematicJudge, besides
 from kinalign.judge.named import judge_named
 from kinalign.judge.signs import SAME_MOVEMENT, SIGNS, sign_of
 from kinalign.judge.verdict import Case, Invalid, Verdict, outcome_from_json
@@ -281,6 +281,21 @@ def test_real_clips_in_a_row_score_higher_with_their_own_prompt(openmocap: Calla
 
 
 # --- by name and from the command line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prompt", "motion", "number"),
+    [
+        ("a man waves", row(waving(), kicking()), 1),
+        ("a man kicks and waves", row(waving(), kicking()), 0),
+        ("a man waves", row(waving(), standing()), 0),
+        ("a man raises his right leg", kicking(), 0),
+        ("a man dances", row(waving(), kicking()), 0),
+        ("a man waves", replace(standing(), skeleton=KIT, joints=standing().joints[:, :21]), 0),
+    ],
+)
+def test_what_nobody_asked_for_is_seen_besides(prompt: str, motion: Motion, number: int) -> None:
+    assert besides([Case.of(prompt, motion), Case.of("a man kicks", motion)])[0] == number
 
 
 def test_judges_have_names() -> None:

@@ -234,6 +234,12 @@ def test_what_the_last_frame_cuts_off_is_worse_unless_it_may_go_on() -> None:
     assert merit(going[0])[6] == merit(going[1])[6]
 
 
+def test_who_kicks_besides_is_worse_than_who_is_seen_less_surely() -> None:
+    sure, less_sure = verdict(5, seen(WAVE, confidence=0.9)), verdict(5, seen(WAVE, confidence=0.5))
+    assert merit(Judged(0, walking(), less_sure)) > merit(Judged(1, walking(), sure, besides=1))
+    assert merit(Judged(0, walking(), verdict(4, seen(WAVE, "partly")))) < merit(Judged(1, walking(), sure, besides=1))
+
+
 def test_of_equals_the_one_that_was_drawn_first_stays(model: TextToMotion) -> None:
     greedy = ka.TextToMotion.sampling(model, temperature=0.0)  # every candidate is the same motion
     selection = choose(model, 20, Giver([4]), keep=3, sampling=greedy, until_right=True)

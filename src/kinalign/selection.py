@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from kinalign.errors import ConfigError
 from kinalign.events.excerpts import WHOLE
 from kinalign.events.program import EventProgram
-from kinalign.judge.kinematic import KinematicJudge
+from kinalign.judge.kinematic import KinematicJudge, besides
 from kinalign.judge.rubric import SubTask, sub_task_of
 from kinalign.judge.timeline import player_events
 from kinalign.judge.verdict import Case, Finding, Invalid, Judge, Outcome
@@ -41,6 +41,8 @@ class Judged(NamedTuple):
     place: int
     motion: Motion
     outcome: Outcome
+    besides: int = 0
+    """How often it shows what was not asked for and catches the eye."""
 
     @property
     def is_right(self) -> bool:
@@ -184,18 +186,18 @@ def _counted(prompt: str, judge: Judge, judged: Sequence[Judged]) -> Selection:
 
 
 def _judged(judge: Judge, cases: Sequence[Case], *, first: int = 0) -> list[Judged]:
-    outcomes = zip(cases, judge.judge_all(cases), strict=True)
-    return [Judged(place, case.motion, outcome) for place, (case, outcome) in enumerate(outcomes, start=first)]
+    answers = zip(cases, judge.judge_all(cases), besides(cases), strict=True)
+    return [Judged(first + place, case.motion, said, others) for place, (case, said, others) in enumerate(answers)]
 
 
 def merit(one: Judged) -> tuple[float, ...]:
     """What makes one candidate better than another: the first of these numbers that differs, the larger the better.
 
     The score; whether the order is right; events that are seen, and those seen at least in part; how little their
-    counts are off; whether it lasts a second; whether the last frame cuts off no event; the judge's confidence in what
-    it saw, in tenths; then how a motion looks: few seconds in which a foot skates, no jerk that people seldom make,
-    neither of which standing about makes better. What has no verdict is below all that have one, and none of it better
-    than another; nor is what shows nothing that was asked for.
+    counts are off; whether it lasts a second; whether the last frame cuts off no event; how little else happens that
+    catches the eye; the judge's confidence in what it saw, in tenths; then how a motion looks: few seconds in which a
+    foot skates, no jerk that people seldom make, neither of which standing about makes better. What has no verdict is
+    below all that have one, and none of it better than another; nor is what shows nothing that was asked for.
     """
     verdict = one.outcome
     if isinstance(verdict, Invalid):
@@ -211,6 +213,7 @@ def merit(one: Judged) -> tuple[float, ...]:
         -sum(map(_off_by, seen)),
         one.motion.duration_s >= SHORTEST_S,
         not any(_is_cut_off(finding, one.motion) for finding in seen),
+        -one.besides,
         round(sum(finding.confidence for finding in seen) / max(len(seen), 1), 1),
         -foot_skating_ratio(one.motion) * one.motion.duration_s,
         -max(peak_jerk(one.motion), RARE_JERK),

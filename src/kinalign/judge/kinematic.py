@@ -54,6 +54,8 @@ WORTH: dict[Seen, float] = {"yes": 1.0, "partly": 0.55, "no": 0.0}
 IN_ORDER, CONFIDENT, MINOR = 0.4, 0.1, 0.45
 """What order and confidence add to the worth of a reading, and a minor stretch takes from it. Order is worth less than
 an event, so that what happens too early is out of order and not missing."""
+STRIKING = frozenset("jump hop leap kick punch throw cartwheel flip jumping_jack dance lie_down".split())
+"""What nobody overlooks that did not ask for it."""
 SHORT_STRETCH = 6
 """Repetitions up to which two events may share a stretch in every way."""
 MAX_READINGS = 20_000
@@ -177,6 +179,25 @@ class KinematicJudge:
                 detections = []
             outcomes.append(Invalid(NAME, problem) if problem else _judged(case, detections))
         return outcomes
+
+
+def besides(cases: Sequence[Case]) -> list[int]:
+    """How often each motion shows something else that catches the eye: a kick where a turn is asked for.
+
+    A dance is made of such things, so nothing is besides one. 0 of a motion that the detector cannot read.
+    """
+    motions = {id(case.motion): case.motion for case in cases if not _problem_of(case.motion)}
+    found = _detections(motions)
+    numbers = []
+    for case in cases:
+        signs = [sign for event in case.program.events if (sign := sign_of(event)) is not None]
+        asked = frozenset[str]().union(*map(movement_of, signs))
+        detections = found.get(id(case.motion), [])
+        if isinstance(detections, MotionError) or "dance" in asked:
+            numbers.append(0)
+        else:
+            numbers.append(sum(one.action in STRIKING - asked for one in detections))
+    return numbers
 
 
 def _problem_of(motion: Motion) -> str:
