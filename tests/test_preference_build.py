@@ -407,7 +407,7 @@ t.prefer_build(t.settings(Path({str(model)!r}), Path({str(tmp_path / "set")!r}),
     environment = {**os.environ, "PYTHONPATH": path, "KINALIGN_TEST": mark}
     subprocess.run([sys.executable, "-c", code], env=environment, timeout=400, check=True)
     assert content(tmp_path / "set") == content(whole)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (left := processes_with(mark)) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert not left

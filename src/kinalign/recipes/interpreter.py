@@ -26,7 +26,9 @@ from torch import Tensor
 from kinalign.data.openmocap import load_openmocap
 from kinalign.data.phrasings import phrase
 from kinalign.errors import PromptError
-from kinalign.events.program import SIDES, Event, EventProgram
+from kinalign.events.program import ACTIONS, SIDES, Event, EventProgram
+from kinalign.events.say import plain
+from kinalign.events.say import wordings as phrasings
 from kinalign.lm.interpreter import (
     GOING,
     LIMBED,
@@ -54,6 +56,8 @@ LINKS = (
 """How two sentences are made one of several events."""
 MOST_ALIKE, MOST_OTHERS = 40, 300
 """Captions of one action, and of several actions or none of those that are told apart."""
+UNTAUGHT = 8
+"""Wordings of each action that rules alone know."""
 WEIGHT_DECAY = 5e-6
 NOT_ASKED = -100
 """The label of what a sentence cannot say: the side of a walk."""
@@ -146,6 +150,15 @@ def captions(num: int, actions: Sequence[str], rng: np.random.Generator) -> Iter
         found[row.action] += 1
         if found[row.action] <= (MOST_OTHERS if row.action in (SEVERAL, OTHER) else MOST_ALIKE):
             yield row
+
+
+def untaught(actions: Sequence[str], num: int, seed: int) -> Iterator[Wording]:
+    """Wordings of events that rules know and nobody wrote of: who bends does not bow, and the rules say so."""
+    for action in sorted(ACTIONS):
+        if not any(are_kin(action, name) for name in actions):
+            program = EventProgram(((Event(action),),))
+            for text in dict.fromkeys((plain(program), *phrasings(program, num, seed))):
+                yield Wording("", OTHER, "", "", None, text)
 
 
 def _as_taught(text: str, event: Event, actions: Sequence[str]) -> Wording:
@@ -253,6 +266,7 @@ def make(recipe: Recipe) -> Path:
     actions = sorted({row.action for row in rows} - {OTHER})
     told = [Wording(who, SEVERAL, "", "", None, text) for who, text, _ in several() if who not in HELD_OUT]
     rows += [*joined(rows, recipe.several, rng), *captions(recipe.captions, actions, rng), *told]
+    rows += untaught(actions, UNTAUGHT, recipe.seed)
     taught(reader, rows).save_pretrained(recipe.out)
     text = page(Interpreter.from_pretrained(recipe.out, reader))
     return write_atomically(
