@@ -100,7 +100,9 @@ def by_events(
     length_s = length_said(model, prompt)
     own = model(prompt, num_candidates=n, seed=seed, length_s=length_s, sampling=sampling)
     whole = best(own if length_s is not None else [from_standing(motion) for motion in own])
-    are_right = all(one.is_right and one.motion.duration_s >= SHORTEST_S and not one.besides for one in whole.kept)
+    # several events put together of pieces look worse than a whole motion with a hop too many
+    is_pure = only is None or not any(one.besides for one in whole.kept)
+    are_right = is_pure and all(one.is_right and one.motion.duration_s >= SHORTEST_S for one in whole.kept)
     if are_right or not is_readable(program):
         return whole
     takes = event_takes(model, program, lasts, seed=seed, sampling=sampling)
