@@ -29,7 +29,7 @@ from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import FADE_S, TextToMotion, checked_prompt, tokenized
 from kinalign.render.player import write_player
 from kinalign.render.video import write_video
-from kinalign.run import progress, write_atomically, write_json
+from kinalign.run import progress, write_json, write_text
 from kinalign.selection import Selection, best_of, check_numbers, judged
 from kinalign.tokenizer.commands import is_unmirrored, tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
@@ -136,8 +136,9 @@ def answers(
     is_joinable = config.by_events == "yes" or model.tokenizer.skeleton.num_joints == HUMANML3D.num_joints
     if program is not None and is_joinable and config.is_by_events(program):
         n = config.num_drawn or max(WHOLES, keep)
-        return by_events(model, prompt, n, judge=judge, keep=keep, plant=plant, **how)
-    how["length_s"] = config.length_seconds if config.length_seconds is not None else length_said(model, prompt)
+        return by_events(model, prompt, n, judge=judge, program=program, keep=keep, plant=plant, **how)
+    said_s = length_said(model, prompt, program)
+    how["length_s"] = said_s if config.length_seconds is None else config.length_seconds
     if program is not None and judge is not None and config.num_drawn is not None:
         how |= {"until_right": config.until_right is not None, "plant": plant}
         return best_of(model, prompt, config.num_drawn, judge=judge, program=program, keep=keep, **how)
@@ -269,7 +270,7 @@ def caption(config: Caption) -> list[str]:
     if config.out is not None:
         rows = [json.dumps({"motion": path, "caption": text}, ensure_ascii=False) for path, text in zip(paths, said)]
         text = "\n".join(rows) + "\n"
-        write_atomically(config.out, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+        write_text(config.out, text)
     return said
 
 

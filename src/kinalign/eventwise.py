@@ -15,7 +15,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from kinalign.errors import PromptError
 from kinalign.events.compose import SHORTEST, Part, compose
 from kinalign.events.detect import DETECTED, detect_all
 from kinalign.events.excerpts import MOST_FRAMES, ROUGHEST, Composer, Excerpt, cut, shown_by
@@ -57,7 +56,7 @@ def is_readable(program: EventProgram) -> bool:
     A verb that has no name of its own is more than what is read of it, and of a single event that joints do not show
     nobody can say which motion is better.
     """
-    if any(event.action.startswith("other:") for event in program.events):
+    if not all(event.is_named for event in program.events):
         return False
     return len(program.events) > 1 or sign_of(program.events[0]) is not None
 
@@ -68,6 +67,7 @@ def by_events(
     n: int = WHOLES,
     *,
     judge: Judge | None = None,
+    program: EventProgram | None = None,
     task: SubTask | None = None,
     keep: int = 1,
     seed: int = 0,
@@ -76,14 +76,14 @@ def by_events(
 ) -> Selection:
     """The best of `n` motions of a prompt where `keep` are right, else the best of these and `n` of its events alone.
 
-    The judge says what is right; None is the one by rules. What it cannot judge is made of its events. Where the prompt
-    says for how many seconds, its one event lasts so long, or that of several of which it is said; the model's longest
-    motion at most. Events that the model does not show even alone are left out. All are set on their feet (`settled`)
-    before the judge looks, unless `plant` is False. The same seed gives the same motions. Raises PromptError for a
-    prompt that names no event, ConfigError as `best_of`.
+    The judge says what is right; None is the one by rules. What it cannot judge is made of its events, the `program`,
+    read from the prompt where it is left out. Where the prompt says for how many seconds, its one event lasts so long,
+    or that of several of which it is said; the model's longest motion at most. Events that the model does not show even
+    alone are left out. All are set on their feet (`settled`) before the judge looks, unless `plant` is False. The same
+    seed gives the same motions. Raises PromptError for a prompt that names no event, ConfigError as `best_of`.
     """
     check_numbers(n, keep)
-    judge, program = judge or KinematicJudge(), model.program_of(prompt)
+    judge, program = judge or KinematicJudge(), program or model.program_of(prompt)
     task = task or sub_task_of(program)
     lasts = {
         event: _within(model, seconds)
@@ -97,7 +97,7 @@ def by_events(
         return chosen(prompt, judge, cases, keep=keep, after=after)
 
     only = program.events[0] if len(program.events) == 1 else None
-    length_s = length_said(model, prompt)
+    length_s = length_said(model, prompt, program)
     own = model(prompt, num_candidates=n, seed=seed, length_s=length_s, sampling=sampling)
     whole = best(own if length_s is not None else [from_standing(motion) for motion in own])
     # several events put together of pieces look worse than a whole motion with a hop too many
@@ -133,16 +133,12 @@ def from_standing(motion: Motion) -> Motion:
     return replace(made.motion, caption=motion.caption) if made.jerk <= ROUGHEST else motion
 
 
-def length_said(model: TextToMotion, prompt: str) -> float | None:
+def length_said(model: TextToMotion, prompt: str, program: EventProgram | None) -> float | None:
     """How long a motion of the whole prompt lasts by its own words, as near as the model comes; None if nothing says.
 
-    Seconds of one event of several say nothing of the whole. The prompt need not name an event that can be read.
+    Seconds of one event of several say nothing of the whole. `program` is None where no event can be read.
     """
-    try:
-        is_one = len(model.program_of(prompt).events) == 1
-    except PromptError:
-        is_one = True
-    seconds = seconds_in(prompt) if is_one else None
+    seconds = seconds_in(prompt) if program is None or len(program.events) == 1 else None
     return None if seconds is None else _within(model, seconds)
 
 

@@ -25,7 +25,7 @@ from kinalign.lm.vocab import HIDDEN, MotionVocab
 from kinalign.motion.features import uniform_skeleton
 from kinalign.motion.joining import bend, fade, lay_onto, through
 from kinalign.motion.motion import Motion
-from kinalign.run import read_json, write_atomically, write_json
+from kinalign.run import read_json, write_json, write_text
 from kinalign.tokenizer.tokenizer import Codes, MotionTokenizer
 
 SHIPPED_MODEL = "openmocap-base"
@@ -479,7 +479,7 @@ class TextToMotion:
         write_json(folder / "config.json", {"model": "TextToMotion", "tokenizer": "tokenizer", "lm": "lm"})
         card = folder / "README.md"
         if not card.exists():
-            write_atomically(card, lambda path: path.write_text(self.facts(), encoding="utf-8", newline="\n"))
+            write_text(card, self.facts())
         return folder
 
     def facts(self) -> str:

@@ -56,10 +56,14 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def write_text(path: str | Path, text: str) -> Path:
+    """Write `text` in UTF-8, atomically, with the same line ends on every system."""
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+
+
 def write_json(path: str | Path, value: Any) -> Path:
     """Write `value` as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -264,7 +268,7 @@ class RunFolder:
             checkpoint = Checkpoint(saved["step"], tensors, saved["state"])
         last_step = checkpoint.step if checkpoint else -1
         kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= last_step]
-        write_atomically(self.metrics_path, lambda t: t.write_text("".join(kept), encoding="utf-8", newline="\n"))
+        write_text(self.metrics_path, "".join(kept))
         return checkpoint
 
 

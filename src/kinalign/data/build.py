@@ -35,7 +35,7 @@ from kinalign.errors import CheckpointError, ConfigError, DataError, KinalignErr
 from kinalign.motion.features import FeatureStats, motion_to_features, uniform_skeleton
 from kinalign.motion.motion import FPS
 from kinalign.motion.skeleton import HUMANML3D, KIT
-from kinalign.run import config_to_json, progress, read_json, sha256_of_file, write_atomically, write_json
+from kinalign.run import config_to_json, progress, read_json, sha256_of_file, write_json, write_text
 
 TAKES_PER_SHARD = 64
 """What a kill can cost: at most this many takes of each worker are done again."""
@@ -410,7 +410,7 @@ def _finish(config: BuildConfig, plan: Plan, notes: list[dict[str, Any]]) -> dic
         )
         raise DataError(f"no take can be used ({reasons}); the first: {rejected[0]['id']}: {rejected[0]['reason']}")
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    clips = write_atomically(out / CLIPS, lambda file: file.write_text(lines, encoding="utf-8", newline="\n"))
+    clips = write_text(out / CLIPS, lines)
     files = [note["file"] for note in notes if note["file"]] + [_entry(out, clips)]
     moments: Moments | None = None
     for note in notes:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kinalign.data.records import Split
 from kinalign.errors import DataError
-from kinalign.run import config_from_json, read_json, read_tensors, write_atomically, write_json, write_tensors
+from kinalign.run import config_from_json, read_json, read_tensors, write_json, write_tensors, write_text
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def write_tokenized(folder: str | Path, clips: Sequence[TokenizedClip], info: To
     ends = torch.tensor([len(row) for row in rows]).cumsum(0)
     (folder / "info.json").unlink(missing_ok=True)  # a kill from here on leaves no old mark on new codes
     write_tensors(folder / "codes.safetensors", {"codes": torch.cat(rows), "ends": ends})
-    write_atomically(folder / "tokens.jsonl", lambda t: t.write_text("".join(lines), encoding="utf-8", newline="\n"))
+    write_text(folder / "tokens.jsonl", "".join(lines))
     write_json(folder / "info.json", info.__dict__)
     return folder
 

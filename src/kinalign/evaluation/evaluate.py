@@ -27,7 +27,7 @@ from kinalign.evaluation.tasks import BASELINES, Tables
 from kinalign.motion.formats.arrays import read_npy
 from kinalign.motion.motion import Motion
 from kinalign.pipeline import MAX_FRAMES, TextToMotion
-from kinalign.run import RunFolder, progress, read_json, sha256_of_weights, write_atomically, write_json
+from kinalign.run import RunFolder, progress, read_json, sha256_of_weights, write_json, write_text
 
 DEFAULT_SETTINGS = EvaluationSettings()
 ONCE = ("tokenizer",)
@@ -115,7 +115,7 @@ def evaluate(
         times=times,
     )
     text = report.markdown()
-    write_atomically(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(folder / "report.md", text)
     plot_report(report, folder / "report.png")
     # last: by it a report is known to be whole
     write_json(folder / "report.json", asdict(report))
@@ -162,7 +162,7 @@ def write_clips(bench: Bench, folder: Path) -> Path:
         for place, (clip, prompt) in enumerate(zip(bench.clips, bench.prompts(0)))
     ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return write_atomically(folder / "clips.jsonl", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    return write_text(folder / "clips.jsonl", text)
 
 
 def clip_means(folder: Path, task: str) -> dict[str, Array]:

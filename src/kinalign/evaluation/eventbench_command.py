@@ -17,7 +17,7 @@ from kinalign.evaluation.eventscores import JudgeScores, Number, score_judge
 from kinalign.evaluation.realbench import counted_bench, trial_bench
 from kinalign.judge.named import judge_named
 from kinalign.judge.verdict import Judge, Outcome
-from kinalign.run import environment, progress, write_atomically, write_json
+from kinalign.run import environment, progress, write_json, write_text
 
 BATCH = 64
 """Cases that a judge is given at a time."""
@@ -72,7 +72,7 @@ def events_bench(config: EventsBench) -> None:
     }
     write_json(config.out / "report.json", report)
     text = markdown(scores) + "\n" + composition(bench, joins)
-    write_atomically(config.out / "report.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(config.out / "report.md", text)
     print(text)
     if "counted" not in sets:
         print(f"No clips counted by eye: {config.counted} is absent (--counted).\n")
@@ -107,7 +107,7 @@ def ask(judge: Judge, bench: EventBench, what: str) -> tuple[list[Outcome], floa
 
 def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, text)
 
 
 # --- for people ---------------------------------------------------------------------------------------------------

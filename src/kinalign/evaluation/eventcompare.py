@@ -34,7 +34,7 @@ from kinalign.evaluation.report import Metric
 from kinalign.judge.human.labels import DEGREES, Vote, read_labels
 from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Judge, Outcome
-from kinalign.run import write_atomically
+from kinalign.run import write_text
 
 WIN = Metric("Wins %", "↑", 1)
 PEOPLE = "people who chose"
@@ -160,7 +160,7 @@ def write_pairs(a: str | Path, b: str | Path, out: Path) -> Path:
             samples = {f"sample_{number}": {"motion": f"{name}-{number}.npy"} for number in (1, 2)}
             rows.append({"id": name, "prompt": prompt.prompt, "task": prompt.task, **samples})
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return write_atomically(out / "pairs.jsonl", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    return write_text(out / "pairs.jsonl", text)
 
 
 def _pair(prompt: EventPrompt, replication: int) -> str:

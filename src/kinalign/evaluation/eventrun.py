@@ -30,7 +30,7 @@ from kinalign.evaluation.store import Store
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.verdict import Judge, Outcome
 from kinalign.pipeline import Asked, TextToMotion
-from kinalign.run import RunFolder, config_to_json, progress, read_json, sha256_of_weights, write_atomically, write_json
+from kinalign.run import RunFolder, config_to_json, progress, read_json, sha256_of_weights, write_json, write_text
 
 ANSWERS, CHOICES = "answers", "choices"
 
@@ -141,7 +141,7 @@ def evaluate_events(
         drawn=spent.drawn,
     )
     text = report.markdown()
-    write_atomically(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(folder / "report.md", text)
     plot_events(report, folder / "report.png")
     # last: by it a report is known to be whole
     write_json(folder / "report.json", report.to_json())

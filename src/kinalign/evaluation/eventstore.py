@@ -31,7 +31,7 @@ from kinalign.judge.kinematic import SHORTEST_S
 from kinalign.judge.prompts import EventPrompt
 from kinalign.judge.verdict import Case, Finding, Judge, Outcome, Verdict, outcome_from_json
 from kinalign.motion.motion import Motion
-from kinalign.run import progress, read_json, read_tensors, write_atomically, write_json, write_tensors
+from kinalign.run import progress, read_json, read_tensors, write_json, write_tensors, write_text
 
 CASES_PER_FILE = 64
 """Verdicts that a kill can lose."""
@@ -225,7 +225,7 @@ def _write_verdicts(path: Path, prompts: list[EventPrompt], outcomes: list[Outco
         {"id": p.id, **outcome.to_json()} for p, outcome in zip(prompts, outcomes, strict=True)
     ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, text)
 
 
 def _verdicts(path: Path, prompts: list[EventPrompt]) -> list[Outcome] | None:

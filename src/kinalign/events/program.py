@@ -90,6 +90,11 @@ class Event:
             )
 
     @property
+    def is_named(self) -> bool:
+        """Whether its action has a name of its own."""
+        return self.action in ACTIONS
+
+    @property
     def mirrored(self) -> Event:
         """The event in the mirror: left and right are swapped."""
         side, direction = (OPPOSITE.get(where, where) for where in (self.side, self.direction))

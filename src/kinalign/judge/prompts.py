@@ -25,7 +25,7 @@ from kinalign.events.parse import parse
 from kinalign.events.program import Event, EventProgram
 from kinalign.events.say import say, wordings
 from kinalign.judge.rubric import SUB_TASKS, SubTask, sub_task_of
-from kinalign.run import write_atomically
+from kinalign.run import write_text
 
 GRAMMAR = Path(__file__).with_name("grammar.json")
 
@@ -289,7 +289,7 @@ def other_wordings(prompt: EventPrompt, number: int, seed: int = 0) -> list[str]
 def write_prompts(path: Path, prompts: Sequence[EventPrompt]) -> Path:
     """A JSON line for each prompt."""
     text = "".join(json.dumps(prompt.to_json(), ensure_ascii=False) + "\n" for prompt in prompts)
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    return write_text(path, text)
 
 
 def read_prompts(path: str | Path) -> list[EventPrompt]:

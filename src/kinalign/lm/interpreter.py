@@ -37,6 +37,7 @@ SAID = (
     "before after , ."
 ).split()
 """Words and stops whose mere presence counts."""
+SIDES_SAID, WAYS_SAID = ("", *SIDES[:3]), ("", *WAYS)
 LAYERS = (0, 3, 6)
 """Of the reader: its words, and what its layers make of them."""
 
@@ -102,6 +103,11 @@ class InterpreterConfig:
     sure_of_one: float = 0.9
     """From which probability on a text of parts that show several actions asks for one."""
 
+    @property
+    def answers(self) -> dict[str, tuple[object, ...]]:
+        """What each of its layers tells apart, a row of its weights for each answer."""
+        return {"action": self.actions, "side": SIDES_SAID, "way": WAYS_SAID, "counted": (False, True)}
+
 
 class Reading(NamedTuple):
     """What one text asks for, as a whole, and how likely that is."""
@@ -166,15 +172,14 @@ class Interpreter:
             return []
         said = self.features(texts)
         scores = {
-            name: said @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
-            for name in ("action", "side", "way", "counted")
+            name: said @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"] for name in self.config.answers
         }
         found = []
         for row, text in enumerate(texts):
             likely, action = (value.item() for value in scores["action"][row].softmax(-1).max(-1))
             name = self.config.actions[int(action)]
-            side = ("", *SIDES[:3])[int(scores["side"][row].argmax())] if name in LIMBED else ""
-            way = ("", *WAYS)[int(scores["way"][row].argmax())] if name in GOING else ""
+            side = SIDES_SAID[int(scores["side"][row].argmax())] if name in LIMBED else ""
+            way = WAYS_SAID[int(scores["way"][row].argmax())] if name in GOING else ""
             count = number_in(text) if scores["counted"][row].argmax() else None
             found.append(Reading(name, likely, side, way, count))
         return found
@@ -202,8 +207,8 @@ class Interpreter:
         weights = {name: value.float() for name, value in read_tensors(folder / WEIGHTS).items()}
         width = len(LAYERS) * reader.config.width + len(SAID) + len(config.rules) + 2
         wanted: dict[str, tuple[int, ...]] = {"usual": (len(LAYERS), reader.config.width)}
-        for name, rows in (("action", len(config.actions)), ("side", 4), ("way", 1 + len(WAYS)), ("counted", 2)):
-            wanted |= {f"{name}.weight": (rows, width), f"{name}.bias": (rows,)}
+        for name, answers in config.answers.items():
+            wanted |= {f"{name}.weight": (len(answers), width), f"{name}.bias": (len(answers),)}
         shapes = {name: tuple(value.shape) for name, value in weights.items()}
         if shapes != wanted:
             wrong = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
@@ -220,7 +225,7 @@ def program_by_rules(text: str) -> EventProgram | None:
         program = parse(text)
     except PromptError:
         return None
-    return program if _known(program) else None
+    return program if any(event.is_named for event in program.events) else None
 
 
 @torch.no_grad()
@@ -287,10 +292,6 @@ def _in_order(sentence: str) -> list[str]:
     return told + later
 
 
-def _known(program: EventProgram) -> int:
-    return sum(not event.action.startswith("other:") for event in program.events)
-
-
 def are_kin(one: str, other: str) -> bool:
     return one == other or any(one in kin and other in kin for kin in _KIN)
 
@@ -319,9 +320,9 @@ def _found(texts: Iterable[str], known: Sequence[str]) -> Tensor:
     rows = []
     for text in texts:
         try:
-            found = {event.action for event in parse(text).events}
+            events = parse(text).events
         except PromptError:
-            found = set()
-        unnamed = any(action.startswith("other:") for action in found)
-        rows.append([*(float(action in found) for action in known), float(unnamed), float(not found)])
+            events = ()
+        found, is_named = {event.action for event in events}, all(event.is_named for event in events)
+        rows.append([*(float(action in found) for action in known), float(not is_named), float(not events)])
     return torch.tensor(rows) / 2

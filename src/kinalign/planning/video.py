@@ -27,7 +27,7 @@ from kinalign.judge.client import ChatClient, ChatSettings, Estimate
 from kinalign.planning.asking import chat_settings
 from kinalign.planning.captioning import Annotation, Captioner
 from kinalign.planning.footage import FILMS, MOTIONS, read_footage
-from kinalign.run import RunFolder, locked, progress, sha256_of_file, write_atomically, write_json
+from kinalign.run import RunFolder, locked, progress, sha256_of_file, write_json, write_text
 
 CAPTIONS = "captions.csv"
 REPORT = "report.json"
@@ -204,7 +204,7 @@ def _finish(out: Path, sources: Sequence[Source], work: Work, annotations: dict[
         table = csv.DictWriter(text, ("file", "caption", "start", "end"), lineterminator="\n")
         table.writeheader()
         table.writerows(lines)
-        write_atomically(out / CAPTIONS, lambda path: path.write_text(text.getvalue(), encoding="utf-8", newline=""))
+        write_text(out / CAPTIONS, text.getvalue())
     write_json(out / REPORT, {"files": report})
 
 

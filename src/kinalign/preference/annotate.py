@@ -17,7 +17,7 @@ from kinalign.pipeline import TextToMotion, checked_prompt
 from kinalign.preference.candidates import Draws, decoded, draw
 from kinalign.preference.pairs import PairRule, pairs_of
 from kinalign.preference.records import Candidate, PreferencePair
-from kinalign.run import progress, sha256_of_weights, write_atomically
+from kinalign.run import progress, sha256_of_weights, write_text
 
 NO_MOTION = "the model's answer is no motion"
 
@@ -108,7 +108,7 @@ def write_verdicts(path: Path, prompts: Sequence[EventPrompt], candidates: Seque
             row = {"of": verdict_key(prompt, candidate), "outcome": candidate.outcome.to_json()}
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     text = "".join(lines)
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    return write_text(path, text)
 
 
 def read_verdicts(path: Path) -> dict[str, Outcome]:

@@ -48,16 +48,7 @@ from kinalign.preference.dataset import (
 from kinalign.preference.pairs import PairRule, pairs_of
 from kinalign.preference.records import Candidate, PreferencePair
 from kinalign.preference.rewording import reworded, writer_of
-from kinalign.run import (
-    RunFolder,
-    config_to_json,
-    locked,
-    progress,
-    read_json,
-    sha256_of_file,
-    write_atomically,
-    write_json,
-)
+from kinalign.run import RunFolder, config_to_json, locked, progress, read_json, sha256_of_file, write_json, write_text
 
 PROMPTS = "prompts.jsonl"
 BUILT = "build.json"
@@ -277,7 +268,7 @@ def _finish(
             advance(len(of_chunk), note=f"{len(pairs)} pairs")
     write_pairs(folder / PAIRS, pairs, num_codes=model.lm.vocab.num_codes)
     text = card(settings, counts, pairs[0] if pairs else None, licence=licence, accuracy=accuracy)
-    write_atomically(folder / CARD, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(folder / CARD, text)
     write_json(
         folder / BUILT,
         {

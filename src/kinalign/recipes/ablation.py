@@ -22,7 +22,7 @@ from kinalign.lm.instructions import Instruction, Task, phrase_task
 from kinalign.lm.model import LMConfig, MotionLM
 from kinalign.lm.train import LMTraining, Stage, train_lm
 from kinalign.pipeline import shipped_model, tokenized
-from kinalign.run import write_atomically
+from kinalign.run import write_text
 from kinalign.tokenizer.commands import tokenize_clips, tokens_info
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 from kinalign.training import Optimization
@@ -96,7 +96,7 @@ def run(recipe: Recipe) -> Path:
         lines.append(f"| {variant.name} | {np.mean(losses):.3f} | {', '.join(f'{loss:.3f}' for loss in losses)} |")
         print(lines[-1], flush=True)
     path = recipe.out / "table.md"
-    write_atomically(path, lambda file: file.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n"))
+    write_text(path, "\n".join(lines) + "\n")
     return path
 
 

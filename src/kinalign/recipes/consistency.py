@@ -18,7 +18,7 @@ import torch
 from kinalign.planning.consistency import Consistency, Meaning, calibrate, exchanged, mean_share, minilm, score
 from kinalign.planning.corpus import load_scenes, rows
 from kinalign.planning.tasks import PlanningTask
-from kinalign.run import write_atomically, write_json
+from kinalign.run import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def measure(recipe: Recipe) -> Path:
     own = score([(row.request, row.answer) for row in held_out], meaning)
     text = table(own, score(exchanged(held_out, seed=recipe.seed), meaning))
     path = recipe.out / "table.md"
-    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, text)
     print(text)
     return path
 

@@ -39,7 +39,7 @@ from kinalign.pipeline import TextToMotion
 from kinalign.planning.saying import share_said
 from kinalign.planning.segments import UNNAMED, segments
 from kinalign.planning.understand import Reader
-from kinalign.run import environment, write_atomically, write_json
+from kinalign.run import environment, write_json, write_text
 
 T = TypeVar("T")
 
@@ -252,7 +252,7 @@ def _examples(prompts: Sequence[str], said: dict[str, list[str]]) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    return write_atomically(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
+    return write_text(path, text)
 
 
 if __name__ == "__main__":

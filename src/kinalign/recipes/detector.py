@@ -45,7 +45,7 @@ from kinalign.motion.features import FeatureStats
 from kinalign.motion.joining import uniform
 from kinalign.motion.motion import FPS, Motion
 from kinalign.pipeline import TextToMotion
-from kinalign.run import RunFolder, progress, write_atomically
+from kinalign.run import RunFolder, progress, write_text
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 from kinalign.training import Draw, Optimization, optimize
 
@@ -126,7 +126,7 @@ def train(recipe: Recipe) -> Path:
     optimize(run, detector, lambda draw: _terms(detector, draw, (alone, joined, counted)), settings)
     folder = detector.save_pretrained(recipe.out / "model")
     text = card(folder, alone, joined, counted)
-    write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(folder / "README.md", text)
     return folder
 
 

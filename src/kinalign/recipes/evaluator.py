@@ -21,7 +21,7 @@ from kinalign.errors import DataError
 from kinalign.evaluation.encoder import TextMotionEncoder
 from kinalign.evaluation.quality import EncoderQuality, quality
 from kinalign.evaluation.train import EncoderTraining, train_encoder
-from kinalign.run import write_atomically
+from kinalign.run import write_text
 
 TRAINING = EncoderTraining()
 
@@ -53,7 +53,7 @@ def train(recipe: Recipe) -> Path:
     folder = trained.save_pretrained(recipe.out / "model", dtype=torch.float16)
     stored = TextMotionEncoder.from_pretrained(folder)
     text = card(quality(stored, _clips(recipe.data, "test")), folder, data=recipe.data)
-    write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(folder / "README.md", text)
     return folder
 
 

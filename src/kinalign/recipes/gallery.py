@@ -36,7 +36,7 @@ from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
 from kinalign.render.sheet import write_sheet
-from kinalign.run import progress, read_json, write_atomically, write_json
+from kinalign.run import progress, read_json, write_json, write_text
 from kinalign.selection import Selection
 
 PROMPTS = Path(__file__).with_name("gallery_prompts.json")
@@ -228,7 +228,7 @@ def make(config: Gallery) -> dict[str, float]:
     known = _read(config.out / COUNTS) | {config.by: counts}
     write_json(config.out / COUNTS, known)
     text = table(prompts, known, {way: _read(config.out / name) for way, name in BY_EYE.items()}, real)
-    write_atomically(config.out / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(config.out / "README.md", text)
     print(text)
     return {
         wording: float(np.mean([counts[prompt["id"]]["found"] / NUM_SEEDS for prompt in mine]))

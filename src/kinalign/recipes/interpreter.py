@@ -26,7 +26,7 @@ from torch import Tensor
 from kinalign.data.openmocap import load_openmocap
 from kinalign.data.phrasings import phrase
 from kinalign.errors import PromptError
-from kinalign.events.program import ACTIONS, SIDES, Event, EventProgram
+from kinalign.events.program import ACTIONS, Event, EventProgram
 from kinalign.events.say import plain
 from kinalign.events.say import wordings as phrasings
 from kinalign.lm.interpreter import (
@@ -34,7 +34,9 @@ from kinalign.lm.interpreter import (
     LIMBED,
     OTHER,
     SEVERAL,
+    SIDES_SAID,
     WAYS,
+    WAYS_SAID,
     Interpreter,
     InterpreterConfig,
     are_kin,
@@ -44,7 +46,7 @@ from kinalign.lm.interpreter import (
 )
 from kinalign.lm.reader import Reader
 from kinalign.pipeline import TextToMotion
-from kinalign.run import write_atomically
+from kinalign.run import write_text
 
 HERE = Path(__file__).parent
 HELD_OUT = frozenset({"t", "mt"})
@@ -107,7 +109,7 @@ def wordings() -> list[Wording]:
             Wording(
                 row["writer"],
                 row["action"],
-                row["side"] if row["side"] in SIDES[:3] else "",
+                row["side"] if row["side"] in SIDES_SAID else "",
                 row["direction"] if row["direction"] in WAYS else "",
                 int(row["count"]) if row["count"] else None,
                 row["text"],
@@ -164,7 +166,7 @@ def untaught(actions: Sequence[str], num: int, seed: int) -> Iterator[Wording]:
 def _as_taught(text: str, event: Event, actions: Sequence[str]) -> Wording:
     kin = (name for name in actions if are_kin(name, event.action))
     action = event.action if event.action in actions else next(kin, OTHER)
-    side = event.side if event.side in SIDES[:3] else ""
+    side = event.side if event.side in SIDES_SAID else ""
     way = event.direction if event.direction in WAYS else ""
     return Wording("", action, side, way, event.count if isinstance(event.count, int) else None, text)
 
@@ -174,7 +176,7 @@ def taught(reader: Reader, rows: Sequence[Wording]) -> Interpreter:
     texts = [row.text for row in rows]
     programs = [program_by_rules(text) for text in texts]
     found = {event.action for program in programs if program for event in program.events}
-    rules = sorted(action for action in found if ":" not in action)
+    rules = sorted(found & ACTIONS)
     actions = sorted({row.action for row in rows} - {OTHER, SEVERAL})
     config = InterpreterConfig((*actions, OTHER, SEVERAL), tuple(rules))
     usual = meanings(reader, texts).mean(0)
@@ -182,13 +184,12 @@ def taught(reader: Reader, rows: Sequence[Wording]) -> Interpreter:
     said = interpreter.features(texts)
     targets = {
         "action": [config.actions.index(row.action) for row in rows],
-        "side": [("", *SIDES[:3]).index(row.side) if row.has_side else NOT_ASKED for row in rows],
-        "way": [("", *WAYS).index(row.way) if row.has_way else NOT_ASKED for row in rows],
+        "side": [SIDES_SAID.index(row.side) if row.has_side else NOT_ASKED for row in rows],
+        "way": [WAYS_SAID.index(row.way) if row.has_way else NOT_ASKED for row in rows],
         "counted": [int(row.times is not None) if number_in(row.text) else NOT_ASKED for row in rows],
     }
-    sizes = {"action": len(config.actions), "side": 4, "way": 1 + len(WAYS), "counted": 2}
-    for name, wanted in targets.items():
-        weight, bias = fitted(said, torch.tensor(wanted), sizes[name])
+    for name, answers in config.answers.items():
+        weight, bias = fitted(said, torch.tensor(targets[name]), len(answers))
         interpreter.weights |= {f"{name}.weight": weight, f"{name}.bias": bias}
     return interpreter
 
@@ -231,11 +232,8 @@ def worth(name: str, asked: Sequence[tuple[str, EventProgram]], reads: Callable[
     """What one reader makes of texts whose programs are known."""
     right = whole = silent = 0
     for text, program in asked:
-        try:
-            read = reads(text)
-        except PromptError:
-            read = None
-        if read is None or all(":" in event.action for event in read.events):
+        read = reads(text)
+        if read is None or not any(event.is_named for event in read.events):
             silent += 1
             continue
         pairs = list(zip(read.events, program.events))
@@ -253,7 +251,7 @@ def _facts(event: Event, action: str) -> tuple[str, str]:
 def false_alarms(texts: Sequence[str], reads: Callable[[str], EventProgram | None]) -> int:
     """In how many texts that ask for nothing of a body, or for what nobody knows, events are found."""
     programs = [program for text in texts if (program := reads(text))]
-    return sum(any(":" not in event.action for event in program.events) for program in programs)
+    return sum(any(event.is_named for event in program.events) for program in programs)
 
 
 def make(recipe: Recipe) -> Path:
@@ -269,9 +267,7 @@ def make(recipe: Recipe) -> Path:
     rows += untaught(actions, UNTAUGHT, recipe.seed)
     taught(reader, rows).save_pretrained(recipe.out)
     text = page(Interpreter.from_pretrained(recipe.out, reader))
-    return write_atomically(
-        recipe.out / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n")
-    )
+    return write_text(recipe.out / "README.md", text)
 
 
 def page(interpreter: Interpreter) -> str:
@@ -281,10 +277,10 @@ def page(interpreter: Interpreter) -> str:
     more = [(text, program) for who, text, program in several() if who in HELD_OUT]
     nothing = [row.text for row in held if row.action == OTHER]
     lines = []
+    readers = {"rules": program_by_rules, "interpreter": or_nothing(interpreter)}
     for what, asked in (("one event", one), ("two or three", more)):
-        for name, reads in (("rules", program_by_rules), ("interpreter", interpreter)):
-            lines.append(worth(f"{what}: {name}", asked, reads).row())
-    alarms = [false_alarms(nothing, reads) for reads in (program_by_rules, or_nothing(interpreter))]
+        lines += [worth(f"{what}: {name}", asked, reads).row() for name, reads in readers.items()]
+    alarms = [false_alarms(nothing, reads) for reads in readers.values()]
     table = "\n".join(lines)
     return f"""# interpreter
 

@@ -49,7 +49,7 @@ from kinalign.judge.named import judge_named
 from kinalign.judge.prompts import EventPrompt
 from kinalign.lm.lora import LoraConfig, is_adapter
 from kinalign.recipes.joined import JoinedMotions
-from kinalign.run import locked, read_json, write_atomically, write_json
+from kinalign.run import locked, read_json, write_json, write_text
 
 RUN, COST, EVENTS, LOG = "run", "cost.json", "events", "log"
 
@@ -168,9 +168,7 @@ def run(config: Losses) -> Path:
     torch.set_num_threads(config.threads)
     text = tables(config)
     print(text)
-    return write_atomically(
-        config.out / "README.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n")
-    )
+    return write_text(config.out / "README.md", text)
 
 
 # --- the parts ----------------------------------------------------------------------------------------------------

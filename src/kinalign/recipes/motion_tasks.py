@@ -30,7 +30,7 @@ from kinalign.planning.plan import Scene, Step, Task
 from kinalign.planning.saying import share_said
 from kinalign.planning.tasks import Avatar
 from kinalign.recipes.long_motion import write_rows
-from kinalign.run import progress, write_atomically
+from kinalign.run import progress, write_text
 
 NUM_SCENES = 10
 GAP_S = 1.0
@@ -95,7 +95,7 @@ def write_answers(recipe: Recipe) -> Path:
     real = smoothness(windows(clips, length, np.random.default_rng(0)))
     write_rows([row(number, one) for number, one in enumerate(found, start=1)], recipe.sheet)
     text = page(found, real, recipe)
-    return write_atomically(recipe.out, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
+    return write_text(recipe.out, text)
 
 
 def answers(avatar: Avatar, scene: Scene, judges: Sequence[Judge], *, seed: int) -> Answers:

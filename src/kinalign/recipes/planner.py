@@ -47,7 +47,7 @@ from kinalign.planning.plan_command import as_text
 from kinalign.planning.repertoire import abilities
 from kinalign.planning.sayings import SLOT, KnownScene, KnownTask, Sayings
 from kinalign.planning.tasks import KINDS, PLANNING_TASKS, Answer, PlanningTask, Request
-from kinalign.run import RunFolder, pack_rows, progress, write_atomically
+from kinalign.run import RunFolder, pack_rows, progress, write_text
 from kinalign.training import Draw, Optimization, optimize
 
 KEYS = {able.prompt: key for key, able in abilities().items()}
@@ -143,10 +143,6 @@ def report(out: Path, folder: Path, num_scenes: int) -> Path:
     write_text(folder / "README.md", card(planner, folder, found, refused, num_scenes))
     write_text(out / "planning.md", document(planner, held_out))
     return folder
-
-
-def write_text(path: Path, text: str) -> Path:
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def meaning_reader(config: PlannerConfig, reader: Reader) -> MeaningReader:

@@ -33,7 +33,7 @@ from kinalign.lm.text import plain_tokenizer
 from kinalign.motion.motion import Motion
 from kinalign.motion.synthetic import jumping, kicking, squatting
 from kinalign.pipeline import TextToMotion, shipped_model
-from kinalign.run import RunFolder, config_to_json, write_atomically
+from kinalign.run import RunFolder, config_to_json, write_text
 from kinalign.tokenizer.tokenizer import MotionTokenizer
 from kinalign.training import Draw, Optimization, learned, optimize
 
@@ -96,7 +96,7 @@ def looked_at(model: TextToMotion, judge: Judge, candidates: int) -> tuple[float
 
 def _write(path: Path, prompts: Sequence[str]) -> None:
     text = "\n".join(prompts) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, text)
 
 
 def _motions() -> dict[str, list[Motion]]:

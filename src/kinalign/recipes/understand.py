@@ -41,7 +41,7 @@ from kinalign.motion.motion import FPS, Motion
 from kinalign.pipeline import TextToMotion
 from kinalign.planning.segments import UNNAMED
 from kinalign.planning.understand import Reader
-from kinalign.run import environment, progress, write_atomically, write_json
+from kinalign.run import environment, progress, write_json, write_text
 
 CLOSE_S = 0.3
 """A boundary is right that is as near."""
@@ -149,7 +149,7 @@ def run(recipe: Recipe) -> Path:
     text = markdown(recipe, sets, scores)
     write_json(recipe.out / "report.json", {"environment": environment(seed=recipe.seed), **_plain(scores)})
     path = recipe.out / "report.md"
-    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, text)
     print(text)
     return path
 

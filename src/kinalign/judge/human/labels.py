@@ -22,7 +22,7 @@ import numpy as np
 from kinalign.errors import LabelError
 from kinalign.judge.rubric import SUB_TASKS, SubTask
 from kinalign.motion.motion import Motion
-from kinalign.run import take_lock, write_atomically
+from kinalign.run import take_lock, write_text
 
 Sample = Literal["sample_1", "sample_2"]
 Choice = Literal["sample_1", "sample_2", "skipped", "withdrawn"]
@@ -150,7 +150,7 @@ def write_merged(labels: Iterable[Label], path: Path) -> Path:
         else:
             rows[label.about] = row
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values())
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    return write_text(path, text)
 
 
 def _labels_of(path: Path) -> Iterator[Label]:

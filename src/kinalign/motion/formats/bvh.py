@@ -28,7 +28,7 @@ from kinalign.motion.kinematics import Transforms, continuous, positions_to_rota
 from kinalign.motion.motion import Motion
 from kinalign.motion.rotations import quaternion_multiply, quaternion_to_matrix
 from kinalign.motion.skeleton import HUMANML3D
-from kinalign.run import write_atomically
+from kinalign.run import write_text
 
 Array = NDArray[np.floating]
 Axis = Literal["x", "y", "z"]
@@ -173,7 +173,7 @@ def write_bvh(
     lines += ["MOTION", f"Frames: {len(frames)}", f"Frame Time: {1 / motion.fps:.8f}"]
     lines += [_numbers(frame) for frame in frames]
     text = "\n".join(lines) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, text)
 
 
 def _numbers(values: Array) -> str:
