@@ -248,6 +248,7 @@ def test_a_dropped_span_of_words_is_one_blank() -> None:
 
 @pytest.mark.parametrize("kind", ["restore text", "restore motion"])
 def test_what_is_restored_agrees_with_what_is_left_of_it(kind: Kind) -> None:
+    model = build_lm(clips(), INFO, replace(TINY, tasks="pre-training"))
     for instruction, answer in examples_of_kind(kind, "pre-training", 40):
         told = np.array(instruction.codes)
         assert 0 < (told == HIDDEN).mean() < 0.4
@@ -258,7 +259,6 @@ def test_what_is_restored_agrees_with_what_is_left_of_it(kind: Kind) -> None:
         else:
             code = told[::2][told[::2] != HIDDEN][0]
             (clip,) = (clip for clip in clips() if clip.codes[0] == code)
-            model = build_lm(clips(), INFO, replace(TINY, tasks="pre-training"))
             assert model.ids_to_text(answer) == clip.captions[0]
             assert set(text.split()) - {BLANK} <= set(clip.captions[0].split())
 

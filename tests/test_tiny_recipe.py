@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_readme import SHELL, run_lines
 
-from kinalign.cli import main
 from kinalign.errors import CheckpointError
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.prompts import read_prompts
@@ -16,11 +17,6 @@ from kinalign.recipes.tiny import OTHERS, PEOPLE, Recipe, looked_at, prompts_of,
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("peft", reason="LoRA needs kinalign[lora]")
-
-OPTIONS = (
-    "--loss sigmoid --beta 1 --sft-weight 5 --batch-size 16 --lora.targets q,k,v,o,wi,wo --lora.dropout 0 "
-    "--optimization.steps 80 --optimization.warmup-steps 5 --optimization.learning-rate 2e-3"
-).split()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,18 +38,13 @@ def test_nobody_who_is_looked_at_is_in_a_prompt_to_learn_from(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_alignment_raises_what_the_judge_sees_on_held_out_prompts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = run(Recipe(out=tmp_path))
-    pairs, aligned = tmp_path / "pairs", tmp_path / "aligned"
-    common = ["--model", str(model)]
-    build = ["--file", str(tmp_path / "prompts.txt"), "--candidates", "8", "--out", str(pairs)]
-    assert main(["prefer", "build", *common, *build]) == 0
-    assert main(["align", "preference", *common, "--data", str(pairs), "--out", str(aligned), *OPTIONS]) == 0
-    models = [TextToMotion.from_pretrained(model, adapter=adapter) for adapter in (None, aligned / "adapter")]
-    before, after = (looked_at(one, KinematicJudge(), 8) for one in models)
-    assert after[0] > before[0] + 0.1 and after[1] > before[1] + 0.1
-    capsys.readouterr()
-    run(Recipe(out=tmp_path, adapter=aligned / "adapter"))
-    assert f"after: score {after[0]:.2f}, right {100 * after[1]:.1f} %" in capsys.readouterr().out
+def test_alignment_raises_what_the_judge_sees_on_held_out_prompts(tmp_path: Path) -> None:
+    (block,) = (block for block in SHELL if "recipes.tiny" in block.code)
+    said = run_lines(block, tmp_path)
+    found = re.findall(r"^(before|after): score ([\d.]+), right ([\d.]+) %$", said, re.MULTILINE)
+    (first, *before), (last, *after) = ((when, float(score), float(right)) for when, score, right in found)
+    assert (first, last) == ("before", "after")
+    assert after[0] > before[0] + 0.1 and after[1] > before[1] + 10
+    model = tmp_path / "output" / "tiny" / "model"
+    score, right = looked_at(TextToMotion.from_pretrained(model), KinematicJudge(), 8)
+    assert before == [pytest.approx(score, abs=0.006), pytest.approx(100 * right, abs=0.06)]
