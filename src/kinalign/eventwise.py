@@ -24,7 +24,7 @@ from kinalign.events.say import plain, wordings
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.rubric import SubTask, sub_task_of
 from kinalign.judge.signs import sign_of
-from kinalign.judge.verdict import Case, Judge
+from kinalign.judge.verdict import Case, Judge, Verdict
 from kinalign.lm.model import Sampling
 from kinalign.motion.joining import is_upright, uniform
 from kinalign.motion.motion import FPS, Motion
@@ -32,7 +32,7 @@ from kinalign.motion.planting import settled
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.motion.synthetic import standing
 from kinalign.pipeline import TextToMotion
-from kinalign.selection import SHORTEST_S, Selection, check_numbers, chosen
+from kinalign.selection import SHORTEST_S, Judged, Selection, check_numbers, chosen
 
 WORDINGS = 4
 """Texts in which the model is asked for an event, the plainest first."""
@@ -44,6 +44,10 @@ MARGINS = (12, 4)
 """Frames that are kept before and after an event: a limb comes and goes in many, few join more often."""
 EVENT_FRAMES = 65
 """Frames that each event, and each repetition of it, may take where all are more than one motion of the model holds."""
+CLEAR = 0.95
+"""Confidence from which on an event is plain to see; a raised hand that stops at the chin is not."""
+AT_LARGE = "energetically"
+"""The manner in which movements are largest: hands go all the way up, and bows deep down."""
 STANDING_FRAMES = 10
 """Frames of standing before and after what is over before one has seen it."""
 
@@ -100,13 +104,18 @@ def by_events(
     length_s = length_said(model, prompt, program)
     own = model(prompt, num_candidates=n, seed=seed, length_s=length_s, sampling=sampling)
     whole = best(own if length_s is not None else [from_standing(motion) for motion in own])
+    are_right = all(one.is_right and one.motion.duration_s >= SHORTEST_S for one in whole.kept)
+    is_done_whole = only is not None and only.count is None and only.action not in RISING
+    is_plain = is_done_whole and not any(event.style for event in program.events)
     # several events put together of pieces look worse than a whole motion with a hop too many
-    is_pure = only is None or not any(one.besides for one in whole.kept)
-    are_right = is_pure and all(one.is_right and one.motion.duration_s >= SHORTEST_S for one in whole.kept)
+    if only is not None:
+        are_right &= not any(one.besides for one in whole.kept)
+    if is_plain:
+        are_right &= all(_is_clear(one) for one in whole.kept)
     if are_right or not is_readable(program):
         return whole
-    takes = event_takes(model, program, lasts, seed=seed, sampling=sampling)
-    if only and only.count is None and only.action not in RISING:
+    takes = event_takes(model, program, lasts, at_large=is_plain, seed=seed, sampling=sampling)
+    if is_done_whole:
         cases = [Case(prompt, motion, program, task) for motion in _both_ways(takes)]
         motions = chosen(prompt, KinematicJudge(), cases, keep=n).motions
     else:
@@ -116,6 +125,10 @@ def by_events(
     if whole.num_invalid == whole.num_drawn and len(motions) >= keep:
         return best(motions)
     return best(motions, after=whole)
+
+
+def _is_clear(one: Judged) -> bool:
+    return isinstance(one.outcome, Verdict) and all(finding.confidence >= CLEAR for finding in one.outcome.findings)
 
 
 def from_standing(motion: Motion) -> Motion:
@@ -160,13 +173,15 @@ def event_takes(
     program: EventProgram,
     lasts: Mapping[Event, float] = MappingProxyType({}),
     *,
+    at_large: bool = False,
     seed: int = 0,
     sampling: Sampling | None = None,
 ) -> list[Take]:
     """Motions for each of the program's events alone, without its count, in a few wordings; `lasts` seconds.
 
-    An event of a name that the detector does not know, but signs of it, is asked for by the first of these as well. One
-    that rises is another one backwards: models of single actions see few that begin low.
+    An event of a name that the detector does not know, but signs of it, is asked for by the first of these as well, and
+    with `at_large` each in the manner in which movements are largest. One that rises is another one backwards: models
+    of single actions see few that begin low.
     """
     takes = []
     for event in dict.fromkeys(replace(event, count=None) for event in program.events):
@@ -176,6 +191,8 @@ def event_takes(
         sign = sign_of(event)
         if sign is not None and not down and event.action not in sign.actions:
             asked.append(replace(event, action=sign.actions[0]))
+        if at_large:
+            asked.append(replace(asked[0], style=AT_LARGE))
         programs = [EventProgram(((one,),)) for one in asked]
         texts = [text for one in programs for text in dict.fromkeys((plain(one), *wordings(one, WORDINGS - 1, seed)))]
         answers = model.generate(texts, num_candidates=CANDIDATES, seed=seed, length_s=length_s, sampling=sampling)

@@ -33,6 +33,8 @@ REACH = Rule(-0.1, 0.0, 0.6, min_s=0.3, gap_s=0.1)
 WAVE = Rule(0.0, 0.2, 0.4, min_s=0.5, gap_s=0.15)
 # growth of the distance of wrist and shoulder, arms a second
 THRUST = Rule(0.4, 0.9, 4.0)
+# height of the lower wrist over the shoulders, arms
+SHOT = Rule(0.2, 0.3, 0.8, min_s=0.1, max_s=1.7)
 # CLAP_SPAN - distance of the hands on average over 0.8 s, arms
 CLAP = Rule(0.0, 0.1, 0.5, min_s=0.4, gap_s=0.2)
 # degrees a second of the line from shoulder to wrist, seen from the side or from the front
@@ -61,6 +63,11 @@ THROW_OVER, THROW_FROM, THROW_SPEED, THROW_BENT = 0.2, -0.1, 1.8, 0.82
 """Arms over the shoulder where a throw ends and where it begins, arms a second of the hand, arms of reach before."""
 AFTER_THROW, AFTER_THROW_S = 0.5, 1.2
 """Arms that a hand comes down within this time after a throw; who raises a hand or waves stays up."""
+HELD_FRONT, HELD_HEIGHT, HELD_BENT, HELD_APART, HELD_S = 0.3, (-0.75, 0.15), 0.82, 1.1, 0.8
+"""Arms before, and under and over the shoulders, of hands that hold a ball, their reach and how far they are apart; and
+within which time they go up from there."""
+SHOT_FRONT, SHOT_REACH, SHOT_DOWN = 0.45, 0.85, 1.0
+"""Arms that both hands come before the shoulders over the head, the reach of one, and how far both come down."""
 BACK, BACK_S = 0.15, 0.6
 """Arms that a fist is drawn back within this time; who reaches out stays there."""
 REACH_OUT, REACH_SPEED = 0.5, 1.2
@@ -286,12 +293,47 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
         is_back = s.reach[end, column] - s.reach[after, column] > BACK
         if -0.6 < up <= OVER_SHOULDER and np.hypot(forward, out) > LEVEL_ARM and speed > FIST_SPEED and is_back:
             found["punch"].append(stretch)
+    shots = list(two_handed_throws(s, is_up))
+    found["throw"] = [
+        one for one in found["throw"] if not any(one.start < shot.end and shot.start < one.end for shot in shots)
+    ]
+    for shot in shots:
+        reason = f"both hands from the chest to {_over(shot.peak * s.arm_at(shot.start))} the shoulders and down again"
+        yield Detection(
+            "throw",
+            shot.start,
+            shot.end,
+            SHOT.confidence(shot.peak),
+            reason,
+            "both",
+            "forward",
+            1,
+            part="hand",
+            repeats=(shot,),
+        )
     for action, alike in found.items():
         for group in series(s.frames, together(alike)):
             start, end = s.frames.widened(group.start, group.end, 0.15)
             reason = f"{wrists(group.side)} thrust out at {group.peak * s.arm_at(start):.1f} m/s {times(group.repeats)}"
             confidence = THRUST.confidence(group.peak)
             yield repeated(action, group, confidence, reason, "forward", part="hand", bounds=(start, end))
+
+
+def two_handed_throws(s: Signals, is_up: BoolArray) -> Iterator[Stretch]:
+    """A ball that is shot: both hands hold it before the chest, go over the head in front, and come down."""
+    low, high = HELD_HEIGHT
+    heights, fronts = s.hand[:, :, 1], s.hand[:, :, 0]
+    is_held = (fronts.min(axis=1) > HELD_FRONT) & (heights.min(axis=1) > low) & (heights.max(axis=1) < high)
+    is_held &= (s.reach.max(axis=1) < HELD_BENT) & (s.hands_apart < HELD_APART)
+    for start, end, peak, _ in stretches(s.frames, np.where(is_up, heights.min(axis=1), -1.0), SHOT, "both"):
+        earliest = max(start - round(HELD_S * FPS), int(s.frames.first[start]))
+        held = earliest + np.flatnonzero(is_held[earliest:start])
+        latest = min(end + round(AFTER_THROW_S * FPS), int(s.frames.last[start]) + 1)
+        if not len(held) or latest == end or peak - heights[end:latest].max(axis=1).min() < SHOT_DOWN:
+            continue
+        is_out = fronts[start:end].max(axis=0).min() > SHOT_FRONT and s.reach[start:end].max() > SHOT_REACH
+        if is_out and s.hands_apart[start:end].min() < HELD_APART:
+            yield Stretch(int(held[-1]), end, peak, "both")
 
 
 def claps(s: Signals) -> Iterator[Detection]:
