@@ -138,12 +138,15 @@ def from_standing(motion: Motion) -> Motion:
     """
     if motion.duration_s >= SHORTEST_S or motion.skeleton.num_joints != HUMANML3D.num_joints:
         return motion
-    short, still = uniform(motion), uniform(standing(STANDING_FRAMES))
-    if len(short) < SHORTEST or not (is_upright(short, 0) and is_upright(short, -1)):
-        return motion
-    stand = Part(still, Event("stand"))
-    made = compose([stand, Part(short, Event("stand")), stand])
-    return replace(made.motion, caption=motion.caption) if made.jerk <= ROUGHEST else motion
+    return _between_standing(uniform(motion)) or motion
+
+
+def _between_standing(motion: Motion) -> Motion | None:
+    if len(motion) < SHORTEST or not (is_upright(motion, 0) and is_upright(motion, -1)):
+        return None
+    stand = Part(uniform(standing(STANDING_FRAMES)), Event("stand"))
+    made = compose([stand, Part(motion, Event("stand")), stand])
+    return replace(made.motion, caption=motion.caption) if made.jerk <= ROUGHEST else None
 
 
 def length_said(model: TextToMotion, prompt: str, program: EventProgram | None) -> float | None:
@@ -180,8 +183,8 @@ def event_takes(
     """Motions for each of the program's events alone, without its count, in a few wordings; `lasts` seconds.
 
     An event of a name that the detector does not know, but signs of it, is asked for by the first of these as well, and
-    with `at_large` each in the manner in which movements are largest. One that rises is another one backwards: models
-    of single actions see few that begin low.
+    with `at_large` each in the manner in which movements are largest, where these begin at once led to from standing
+    as well. One that rises is another one backwards: models of single actions see few that begin low.
     """
     takes = []
     for event in dict.fromkeys(replace(event, count=None) for event in program.events):
@@ -198,6 +201,8 @@ def event_takes(
         answers = model.generate(texts, num_candidates=CANDIDATES, seed=seed, length_s=length_s, sampling=sampling)
         for text, generated in zip(texts, answers):
             motions = [uniform(motion) for motion in generated.motions]
+            if at_large and AT_LARGE in text:
+                motions += [led for motion in motions if (led := _between_standing(motion)) is not None]
             takes += [Take(event, text, motion.backwards() if down else motion) for motion in motions]
     return takes
 
