@@ -125,6 +125,46 @@ def test_kicks_count_on_their_side(side: str, count: int) -> None:
     assert (kick.side, kick.direction, kick.count) == (side, "forward", count)
 
 
+HANGING, HOLDING, OVER = ((0.0, -1.0), (0.0, -1.0)), ((0.25, -0.97), (0.97, 0.25)), ((0.6, 0.8), (0.4, 0.92))
+"""Upper arm and forearm, forward and up."""
+
+
+def moving_both_arms(*poses: tuple[int, tuple[tuple[float, float], tuple[float, float]]]) -> Motion:
+    """Who stands with both arms in these poses at these frames, and on the way between."""
+    still = standing(poses[-1][0] + 1)
+    joints, frames = still.joints.copy(), np.arange(len(still))
+    angles = np.unwrap(np.array([[np.arctan2(up, ahead) for ahead, up in pose] for _, pose in poses]), axis=0)
+    upper, fore = (np.interp(frames, [frame for frame, _ in poses], column) for column in angles.T)
+    for shoulder, elbow, wrist in ((16, 18, 20), (17, 19, 21)):
+        for near, far, angle in ((shoulder, elbow, upper), (elbow, wrist, fore)):
+            length = np.linalg.norm(still.joints[0, far] - still.joints[0, near])
+            way = np.stack((np.zeros_like(angle), np.sin(angle), np.cos(angle)), axis=-1)
+            joints[:, far] = joints[:, near] + length * way
+    return replace(still, joints=joints)
+
+
+def test_a_ball_is_shot_with_both_hands_from_the_chest_over_the_head_and_down_again() -> None:
+    shot = moving_both_arms(
+        (0, HANGING), (10, HANGING), (20, HOLDING), (26, HOLDING), (34, OVER), (42, OVER), (54, HANGING), (64, HANGING)
+    )
+    found = one("throw", shot)
+    assert (found.side, found.count, found.direction) == ("both", 1, "forward") and 20 <= found.start < found.end <= 54
+    assert of("throw", shot[:43]) == [], "hands that stay up"
+    raised = moving_both_arms((0, HANGING), (10, HANGING), (26, OVER), (34, OVER), (50, HANGING), (60, HANGING))
+    assert of("throw", raised) == [] and one("raise", raised).side == "both"
+
+
+def test_real_balls_that_are_shot_are_thrown_and_hands_that_are_raised_are_not(
+    openmocap: Callable[[str], list[Clip]],
+) -> None:
+    clips = openmocap("train") + openmocap("test")
+    shots = [clip for clip in clips if "shoot" in clip.motion.caption]
+    raised = [clip for clip in clips if "raises both hands" in clip.motion.caption]
+    assert len(shots) >= 2 and len(raised) > 100
+    assert all(of("throw", clip.motion) for clip in shots)
+    assert not any(event.action == "throw" for found in detect_all([clip.motion for clip in raised]) for event in found)
+
+
 @pytest.mark.parametrize("degrees", [-180, -90, 90, 180, 400])
 def test_a_turn_tells_its_angle(degrees: int) -> None:
     motion = standing(80)

@@ -14,7 +14,17 @@ import kinalign as ka
 from kinalign.data.records import Clip
 from kinalign.errors import ConfigError, PromptError
 from kinalign.events.parse import parse
-from kinalign.eventwise import CANDIDATES, WHOLES, WORDINGS, by_events, event_takes, excerpts_of, from_standing
+from kinalign.eventwise import (
+    AT_LARGE,
+    CANDIDATES,
+    CLEAR,
+    WHOLES,
+    WORDINGS,
+    by_events,
+    event_takes,
+    excerpts_of,
+    from_standing,
+)
 from kinalign.judge.kinematic import KinematicJudge
 from kinalign.judge.verdict import Verdict
 from kinalign.lm.model import Sampling
@@ -111,9 +121,33 @@ def test_what_is_right_at_once_is_asked_for_only_as_it_stands(model: OneEvent) -
 
 
 def test_what_is_not_right_at_once_is_asked_for_in_plain_words_and_in_the_mirror(model: OneEvent) -> None:
-    selection = by_events(model, "a person kicks with the right leg", 5, plant=False)
+    selection = by_events(model, "a person angrily kicks with the right leg", 5, plant=False)
     assert selection.best.is_right and selection.best.place >= 5 and selection.num_drawn == 10
     assert same([selection.best.motion], [uniform(SHOWN["kick"]).mirror()])
+
+
+def test_what_is_seen_dimly_is_asked_for_at_large_unless_a_manner_is_said() -> None:
+    dim, clear = waving(60, side="left", num_waves=2), waving(80, side="left", num_waves=4)
+    verdicts = [KinematicJudge()("a person waves", motion) for motion in (dim, clear)]
+    assert all(isinstance(one, Verdict) and one.is_right for one in verdicts)
+    assert [one.findings[0].confidence >= CLEAR for one in verdicts if isinstance(one, Verdict)] == [False, True]
+
+    class AtLarge(OneEvent):
+        def generate(self, prompts: Sequence[str], **how: Any) -> list[Generated]:
+            made = super().generate(prompts, **how)
+            return [
+                one._replace(motions=[clear] * len(one.motions)) if AT_LARGE in prompt else one
+                for prompt, one in zip(prompts, made)
+            ]
+
+    model = AtLarge(wave=dim)
+    chosen = by_events(model, "a person waves", 3, plant=False)
+    assert chosen.num_drawn == 6 and same([chosen.best.motion], [uniform(clear)])
+    model.asked.clear()
+    chosen = by_events(model, "a person waves sadly", 3, plant=False)
+    assert model.asked == ["a person waves sadly"] and same([chosen.best.motion], [dim])
+    # what begins at once is led to from standing
+    assert len({len(take.motion) for take in event_takes(model, parse("a person waves"), at_large=True)}) == 3
 
 
 def test_what_is_not_shown_even_alone_is_the_best_of_all(model: OneEvent) -> None:

@@ -31,6 +31,8 @@ Array = NDArray[np.floating]
 
 SHORTEST = 8
 """Frames that a clip needs to be joined with others."""
+STILL_JERK = 10.0
+"""Jerk in m/s³ that any body has; what is made up can stand like a statue."""
 IDLE_SHARE = 0.15
 """A body is idle while no joint is faster than this share of the clip's fast ones (90th percentile)."""
 KEPT_IDLE = 5
@@ -197,7 +199,7 @@ class Clip:
         at_start, at_end = (_spare(each) if spare is None else spare for each in (moving, moving[::-1]))
         heads = range(first, max(first, min(core.start + at_start, latest)) + 1)
         tails = range(min(last, max(core.end - 1 - at_end, earliest)), last + 1)
-        return Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), _peak_jerk(joints))
+        return Clip(joints, _standing(joints), core, tuple(heads), tuple(tails), max(_peak_jerk(joints), STILL_JERK))
 
 
 def _clip_of(part: Part) -> Clip:
