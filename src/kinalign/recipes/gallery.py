@@ -6,8 +6,8 @@
 What the model alone makes is counted, and what `kinalign generate` makes of it; the sheets show the second. Two judges
 count. One is a program: the real clips nearest to a motion say what it is, and its path says where it went; how often
 that program is right about real clips that it does not know is measured first and printed. The other is whoever looks
-at the sheets and writes what is seen into by_eye.json, prompt id -> eight times 0 or 1; by_eye_model.json holds what
-was seen so in the motions of the model alone.
+at the sheets: by_eye.json holds what each reviewer saw, prompt id -> eight times 0 or 1 of each, and what most of them
+saw is there (gallery_review.py); by_eye_model.json is the same of the motions of the model alone.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from kinalign.motion.features import FeatureLayout, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
+from kinalign.recipes.gallery_review import write_review
 from kinalign.render.sheet import write_sheet
 from kinalign.run import progress, read_json, write_json, write_text
 from kinalign.selection import Selection
@@ -198,6 +199,8 @@ class Gallery:
     by: Literal["model", "generate"] = "generate"
     """model: what the model makes at once, the first eight of one seed. generate: what `kinalign generate` makes, of
     eight seeds."""
+    review: Path | None = None
+    """A folder for sheets of the same motions for reviewers who shall not know whose they are."""
     sheets: bool = True
     """Draw what `kinalign generate` makes; counting alone is quicker."""
     temperature: float = DEFAULT_SAMPLING.temperature
@@ -210,21 +213,28 @@ def make(config: Gallery) -> dict[str, float]:
     """Generate, draw, count; returns the share of motions that show their action, by wording."""
     torch.set_num_threads(config.threads)
     model = TextToMotion.from_pretrained(config.model)
-    judge = NearestClips(load_openmocap(split="train", cut_events=True))
-    real = accuracy_on_real(judge, load_openmocap(split="test", cut_events=True))
+    judge, clips = (
+        NearestClips(load_openmocap(split="train", cut_events=True)),
+        load_openmocap(split="test", cut_events=True),
+    )
+    real = accuracy_on_real(judge, clips)
     prompts = read_json(PROMPTS)[config.prompts]
     counts: dict[str, dict[str, Any]] = {}
+    made: dict[str, list[Motion]] = {}
     with progress("gallery", total=len(prompts)) as advance:
         for prompt in prompts:
             begun = perf_counter()
             motions = _motions(model, prompt["prompt"], config)
             took_s = (perf_counter() - begun) / len(motions)
+            made[prompt["id"]] = motions
             found = [is_there(prompt["see"], motion, judge) for motion in motions]
             lasts_s = float(np.mean([motion.duration_s for motion in motions]))
             counts[prompt["id"]] = {"found": sum(found), "seconds": round(lasts_s, 2), "took_s": round(took_s, 2)}
             if config.sheets and config.by == "generate":
                 write_sheet(motions, config.out / f"{prompt['id']}.png", num_frames=8, size=112, colours=64)
             advance(note=f"{prompt['id']} {sum(found)}/{len(found)}")
+    if config.review is not None:
+        write_review(prompts, made, clips, config.review)
     known = _read(config.out / COUNTS) | {config.by: counts}
     write_json(config.out / COUNTS, known)
     text = table(prompts, known, {way: _read(config.out / name) for way, name in BY_EYE.items()}, real)
@@ -258,7 +268,7 @@ def by_wording(prompts: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, An
 def table(
     prompts: Sequence[dict[str, Any]],
     counts: dict[str, dict[str, Any]],
-    eye: dict[str, dict[str, list[int]]],
+    eye: dict[str, dict[str, list[list[int]]]],
     real: dict[str, tuple[int, int]],
 ) -> str:
     """The page: a line a prompt, sums, and what the program is worth. A dash stands where nobody has looked."""
@@ -275,7 +285,7 @@ def table(
         name = prompt["id"]
         found = [counts.get(way, {}).get(name, {}) for way in BY_EYE]
         cells = [str(one.get("found", "–")) for one in found]
-        cells += [str(sum(eye[way][name])) if name in eye[way] else "–" for way in BY_EYE]
+        cells += [str(sum(by_most(eye[way][name]))) if name in eye[way] else "–" for way in BY_EYE]
         cells.append(str(found[-1].get("seconds", "–")))
         lines.append(f"| [{prompt['prompt']}]({name}.png) | {prompt.get('wording', 'dev')} | {' | '.join(cells)} |")
     lines += ["", f"| wording {ways} s to make on a shared core: model | generate |", f"| --- {'| ---: ' * 6}|"]
@@ -283,12 +293,17 @@ def table(
         names = [prompt["id"] for prompt in mine]
         found = [[counts[way][name] for name in names if name in counts.get(way, {})] for way in BY_EYE]
         cells = [_mean([one["found"] / NUM_SEEDS for one in some]) for some in found]
-        cells += [_mean([fmean(eye[way][name]) for name in names if name in eye[way]]) for way in BY_EYE]
+        cells += [_mean([fmean(by_most(eye[way][name])) for name in names if name in eye[way]]) for way in BY_EYE]
         cells += [_mean([one["took_s"] for one in some]) for some in found]
         lines.append(f"| {wording} | {' | '.join(cells)} |")
     lines += ["", "How often the program is right about real test clips, which it does not hold:", ""]
     lines += [", ".join(f"{name} {right} of {total}" for name, (right, total) in sorted(real.items())) + ".", ""]
     return "\n".join(lines)
+
+
+def by_most(votes: Sequence[Sequence[int]]) -> list[bool]:
+    """Whether more than half of the reviewers saw it, of each motion."""
+    return [2 * sum(each) > len(each) for each in zip(*votes, strict=True)]
 
 
 def _mean(values: Sequence[float]) -> str:
