@@ -14,7 +14,7 @@ demo: .venv/core-installed
 	@echo "Done. Open output/demo: .html plays in a browser, .bvh and .glb in Blender, .png shows all frames at once."
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check .

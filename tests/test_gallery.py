@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,12 +31,19 @@ def test_each_way_has_its_counts_and_what_nobody_has_looked_at_is_a_dash() -> No
         "model": {"data-walk": [[1, 1, 1, 1, 1, 1, 0, 0]]},
         "generate": {"new-walk": [[1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 1, 0, 0, 0], [1, 0, 1, 0, 0, 1, 0, 0]]},
     }
-    lines = table(PROMPTS, counts, eye, {"walk": (5, 6)}).splitlines()
+    lines = table(
+        PROMPTS,
+        counts,
+        eye,
+        {"walk": (5, 6)},
+        {"model": {"real": [3, 4], "other": [0, 6]}, "generate": {"real": [4, 5], "other": [0, 6]}},
+    ).splitlines()
     assert "| [a person walks](data-walk.png) | data | 4 | 8 | 6 | – | 3.5 |" in lines
     assert "| [a person ambles](new-walk.png) | held-out | 4 | 8 | – | 3 | 3.5 |" in lines
     assert "| data | 0.50 | 1.00 | 0.75 | – | 0.10 | 1.00 |" in lines
     assert "| held-out | 0.50 | 1.00 | – | 0.38 | 0.10 | 1.00 |" in lines
     assert "walk 5 of 6." in lines
+    assert [line for line in lines if "7 of 9 times" in line] and [line for line in lines if "0 of 12 times" in line]
 
 
 # before reviewers
@@ -49,10 +57,17 @@ MOTIONS = {row["id"]: [squatting()] * 8 if "squat" in row["id"] else [kicking()]
 REAL_SQUAT = replace(squatting(2), caption="a person squats")
 
 
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sheets")
+    write_review(REVIEWED, MOTIONS, [Clip("one", REAL_SQUAT, ("a person squats",), "CMU", "free", "test")], folder)
+    return folder
+
+
 @pytest.fixture()
-def review(tmp_path: Path) -> Path:
-    write_review(REVIEWED, MOTIONS, [Clip("one", REAL_SQUAT, ("a person squats",), "CMU", "free", "test")], tmp_path)
-    return tmp_path
+def review(sheets: Path, tmp_path: Path) -> Path:
+    """The same, of which nobody has answered yet."""
+    return Path(shutil.copytree(sheets, tmp_path / "review"))
 
 
 def told(review: Path, name: str, sees: Callable[[str | int], int]) -> None:
@@ -77,6 +92,8 @@ def test_what_most_reviewers_saw_is_there_and_controls_are_counted(review: Path,
     told(review, "c", lambda row: int(row in (0, 2, "real")))
     out = tmp_path / "gallery"
     assert count(Count(review=review, out=out)) == {"real": (4, 6), "other": (0, 9)}
+    assert count(Count(review=review, by="model", out=out))["real"] == (4, 6)
+    assert read_json(out / "by_eye_controls.json").keys() == {"model", "generate"}
     votes = read_json(out / "by_eye.json")
     assert votes.keys() == MOTIONS.keys()
     assert by_most(votes["new-squat"]) == [True, True, True, False, False, False, False, False]

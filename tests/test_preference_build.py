@@ -195,14 +195,14 @@ from pathlib import Path
 import test_preference_build as t
 t.candidates_module.ANSWERS_PER_CHUNK = 8
 from kinalign.preference import annotate
-write = annotate.write_atomically
-def slow(path, do):
-    done = write(path, do)
+write = annotate.write_text
+def slow(path, text):
+    done = write(path, text)
     if path.name == "00001.jsonl":
         print("now", flush=True)
         time.sleep(60)
     return done
-annotate.write_atomically = slow
+annotate.write_text = slow
 t.prefer_build(t.settings(Path({str(model)!r}), Path({str(tmp_path / "set")!r})))
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:

@@ -80,11 +80,12 @@ def by_events(
 ) -> Selection:
     """The best of `n` motions of a prompt where `keep` are right, else the best of these and `n` of its events alone.
 
-    The judge says what is right; None is the one by rules. What it cannot judge is made of its events, the `program`,
-    read from the prompt where it is left out. Where the prompt says for how many seconds, its one event lasts so long,
-    or that of several of which it is said; the model's longest motion at most. Events that the model does not show even
-    alone are left out. All are set on their feet (`settled`) before the judge looks, unless `plant` is False. The same
-    seed gives the same motions. Raises PromptError for a prompt that names no event, ConfigError as `best_of`.
+    The judge says what is right; None is the one by rules. A single event of which no manner is said must be plain to
+    see as well. What cannot be judged is made of its events, the `program`, read from the prompt where it is left out.
+    Where the prompt says for how many seconds, its one event lasts so long, or that of several of which it is said; the
+    model's longest motion at most. Events that the model does not show even alone are left out. All are set on their
+    feet (`settled`) before the judge looks, unless `plant` is False. The same seed gives the same motions. Raises
+    PromptError for a prompt that names no event, ConfigError as `best_of`.
     """
     check_numbers(n, keep)
     judge, program = judge or KinematicJudge(), program or model.program_of(prompt)
@@ -183,8 +184,9 @@ def event_takes(
     """Motions for each of the program's events alone, without its count, in a few wordings; `lasts` seconds.
 
     An event of a name that the detector does not know, but signs of it, is asked for by the first of these as well, and
-    with `at_large` each in the manner in which movements are largest, where these begin at once led to from standing
-    as well. One that rises is another one backwards: models of single actions see few that begin low.
+    with `at_large` each in the manner in which movements are largest; as these begin at once, they are led to from
+    standing as well, unless it is said how long they last. One that rises is another one backwards: models of single
+    actions see few that begin low.
     """
     takes = []
     for event in dict.fromkeys(replace(event, count=None) for event in program.events):
@@ -196,15 +198,19 @@ def event_takes(
             asked.append(replace(event, action=sign.actions[0]))
         if at_large:
             asked.append(replace(asked[0], style=AT_LARGE))
-        programs = [EventProgram(((one,),)) for one in asked]
-        texts = [text for one in programs for text in dict.fromkeys((plain(one), *wordings(one, WORDINGS - 1, seed)))]
-        answers = model.generate(texts, num_candidates=CANDIDATES, seed=seed, length_s=length_s, sampling=sampling)
-        for text, generated in zip(texts, answers):
+        by_text = {text: one for one in asked for text in _texts(one, seed)}
+        answers = model.generate([*by_text], num_candidates=CANDIDATES, seed=seed, length_s=length_s, sampling=sampling)
+        for (text, one), generated in zip(by_text.items(), answers):
             motions = [uniform(motion) for motion in generated.motions]
-            if at_large and AT_LARGE in text:
+            if at_large and one.style == AT_LARGE and length_s is None:
                 motions += [led for motion in motions if (led := _between_standing(motion)) is not None]
             takes += [Take(event, text, motion.backwards() if down else motion) for motion in motions]
     return takes
+
+
+def _texts(event: Event, seed: int) -> tuple[str, ...]:
+    program = EventProgram(((event,),))
+    return plain(program), *wordings(program, WORDINGS - 1, seed)
 
 
 def excerpts_of(takes: Sequence[Take], lasts: Mapping[Event, float] = MappingProxyType({})) -> Iterator[Excerpt]:

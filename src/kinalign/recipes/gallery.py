@@ -13,7 +13,7 @@ saw is there (gallery_review.py); by_eye_model.json is the same of the motions o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -35,7 +35,7 @@ from kinalign.motion.features import FeatureLayout, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
-from kinalign.recipes.gallery_review import write_review
+from kinalign.recipes.gallery_review import BY_EYE, CONTROLS, OTHER, REAL, write_review
 from kinalign.render.sheet import write_sheet
 from kinalign.run import progress, read_json, write_json, write_text
 from kinalign.selection import Selection
@@ -43,8 +43,6 @@ from kinalign.selection import Selection
 PROMPTS = Path(__file__).with_name("gallery_prompts.json")
 NUM_SEEDS = 8
 COUNTS = "by_program.json"
-BY_EYE = {"model": "by_eye_model.json", "generate": "by_eye.json"}
-"""Who makes the motions, and the file of what was seen in them by eye."""
 
 ACTIONS: dict[str, tuple[str, ...]] = {
     "walk": ("walk", "walk_brisk", "walk_slow", "walk_stride", "walk_stride_big", "walk_stride_slow", "walk_uneven")
@@ -213,10 +211,8 @@ def make(config: Gallery) -> dict[str, float]:
     """Generate, draw, count; returns the share of motions that show their action, by wording."""
     torch.set_num_threads(config.threads)
     model = TextToMotion.from_pretrained(config.model)
-    judge, clips = (
-        NearestClips(load_openmocap(split="train", cut_events=True)),
-        load_openmocap(split="test", cut_events=True),
-    )
+    judge = NearestClips(load_openmocap(split="train", cut_events=True))
+    clips = load_openmocap(split="test", cut_events=True)
     real = accuracy_on_real(judge, clips)
     prompts = read_json(PROMPTS)[config.prompts]
     counts: dict[str, dict[str, Any]] = {}
@@ -237,7 +233,8 @@ def make(config: Gallery) -> dict[str, float]:
         write_review(prompts, made, clips, config.review)
     known = _read(config.out / COUNTS) | {config.by: counts}
     write_json(config.out / COUNTS, known)
-    text = table(prompts, known, {way: _read(config.out / name) for way, name in BY_EYE.items()}, real)
+    eye = {way: _read(config.out / name) for way, name in BY_EYE.items()}
+    text = table(prompts, known, eye, real, _read(config.out / CONTROLS))
     write_text(config.out / "README.md", text)
     print(text)
     return {
@@ -270,6 +267,7 @@ def table(
     counts: dict[str, dict[str, Any]],
     eye: dict[str, dict[str, list[list[int]]]],
     real: dict[str, tuple[int, int]],
+    controls: Mapping[str, Mapping[str, Sequence[int]]],
 ) -> str:
     """The page: a line a prompt, sums, and what the program is worth. A dash stands where nobody has looked."""
     lines = [
@@ -279,6 +277,16 @@ def table(
         "Numbers are motions in which the action is there, and seconds that those of `kinalign generate` last.",
         "",
     ]
+    if controls:
+        (real_seen, real_shown), (other_seen, other_shown) = (
+            map(sum, zip(*(of_way[what] for of_way in controls.values()))) for what in (REAL, OTHER)
+        )
+        lines += [
+            "By eye means: more than half of those who looked saw it. They did not know whose motions they were. Among",
+            f"these were real clips, in which they saw what is asked for {real_seen} of {real_shown} times, and",
+            f"motions of prompts that ask for something else: there they saw it {other_seen} of {other_shown} times.",
+            "",
+        ]
     ways = "| by program: model | generate | by eye: model | generate |"
     lines += [f"| prompt | wording {ways} seconds |", f"| --- | --- {'| ---: ' * 5}|"]
     for prompt in prompts:

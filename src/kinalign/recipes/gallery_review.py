@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -26,13 +26,10 @@ from kinalign.motion.motion import Motion
 from kinalign.render.sheet import write_sheet
 from kinalign.run import read_json, write_json, write_text
 
-KEY, BRIEF_FILE, ANSWERS, VOTES, CONTROLS = (
-    "key.json",
-    "BRIEF.md",
-    "answers-*.json",
-    "by_eye.json",
-    "by_eye_controls.json",
-)
+KEY, BRIEF_FILE, ANSWERS = "key.json", "BRIEF.md", "answers-*.json"
+BY_EYE = {"model": "by_eye_model.json", "generate": "by_eye.json"}
+"""Who makes the motions, and the file of what each reviewer saw in them."""
+CONTROLS = "by_eye_controls.json"
 ROWS = 5
 """Motions in a picture."""
 LONGEST_S = 10.0
@@ -72,6 +69,8 @@ class Count:
 
     review: Path = Path("review")
     """Folder of the sheets and the answers."""
+    by: Literal["model", "generate"] = "generate"
+    """Who made the motions."""
     out: Path = Path("docs/gallery")
     """Folder of the gallery, for the votes."""
 
@@ -140,9 +139,10 @@ def count(config: Count) -> dict[str, tuple[int, int]]:
                 seen[control][0] += told[control]
                 seen[control][1] += 1
             votes.setdefault(sheet["id"], []).append([told[place] for place in range(len(told.keys() - seen.keys()))])
-    write_json(config.out / CONTROLS, seen)
+    path = config.out / CONTROLS
+    write_json(path, (dict(read_json(path)) if path.exists() else {}) | {config.by: seen})
     rows = [f'  "{name}": {each}' for name, each in sorted(votes.items())]
-    write_text(config.out / VOTES, "{\n" + ",\n".join(rows) + "\n}\n")
+    write_text(config.out / BY_EYE[config.by], "{\n" + ",\n".join(rows) + "\n}\n")
     print(", ".join(f"{what}: seen in {there} of {shown}" for what, (there, shown) in seen.items()))
     return {what: (there, shown) for what, (there, shown) in seen.items()}
 
