@@ -7,14 +7,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 DEMO_PROMPTS := "a person walks forward" "someone waves with the right hand" "a person walks forward, then jumps twice and waves with the left hand" "a man kicks forward with the left leg"
 
-.PHONY: demo test lint bench clean
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist worksteal
+
+.PHONY: demo test test-slow lint bench clean
 
 demo: .venv/core-installed
 	$(BIN)/kinalign generate $(DEMO_PROMPTS) --out output/demo --seed 0 --formats mp4,gif,png,bvh,glb,npy,html
 	@echo "Done. Open output/demo: .html plays in a browser, .bvh and .glb in Blender, .png shows all frames at once."
 
 test: lint
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(PYTEST) -m 'not slow'
+
+# What takes more than ten seconds each: trainings that are killed, processes that learn together, recipes from end to end.
+test-slow: .venv/dev-installed
+	$(PYTEST) -m slow
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check .

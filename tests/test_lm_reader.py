@@ -142,6 +142,7 @@ def test_clips_that_nothing_is_known_of_leave_a_reader_as_it_is(tmp_path: Path) 
     assert len(Lesson([clip("bow"), *unknown], np.ones(2)).rows) == 1
 
 
+@pytest.mark.slow
 def test_a_taught_reader_tells_actions_apart_in_sentences_it_did_not_see(tmp_path: Path) -> None:
     model = model_with_reader(spoken_words())
     settings = Optimization(steps=400, learning_rate=4e-3, warmup_steps=5, checkpoint_every=400)

@@ -395,6 +395,7 @@ train_lm(clips(), INFO, LONGER, folder=sys.argv[2])
 LONGER = replace(TINY, optimization=replace(TINY.optimization, steps=80, checkpoint_every=10))
 
 
+@pytest.mark.slow
 def test_a_run_ended_by_kill_9_ends_like_one_never_killed(tmp_path: Path) -> None:
     whole = train_lm(clips(), INFO, LONGER, folder=tmp_path / "whole")
 

@@ -129,6 +129,7 @@ def test_its_arms_are_those_of_the_table() -> None:
     assert isinstance(learned["ppo"], AlignPPO) and learned["ppo"].optimization.steps == 160
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_reports_and_nothing_is_made_twice(
     made: Path, work: list[str], tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ def test_what_was_killed_while_it_learned_ends_as_what_was_not(
     assert rows_of(text, "DPO")[1][5:] == ["–", "–", "–"]
 
 
+@pytest.mark.slow
 def test_a_report_that_is_there_is_taken_and_the_table_alone_makes_nothing(
     made: Path, work: list[str], tmp_path: Path
 ) -> None:

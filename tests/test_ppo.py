@@ -50,6 +50,7 @@ def critic_of() -> RewardModel:
     return RewardModel(lm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("critic", ["shared", "separate"])
 def test_the_reward_rises(critic: Any, tmp_path: Path) -> None:
     optimization = Optimization(steps=30, learning_rate=2e-2, warmup_steps=1, log_every=1, checkpoint_every=30)
@@ -95,6 +96,7 @@ def test_the_weight_of_the_distance_falls_below_its_target_and_is_kept_by_checkp
     assert checkpoint.tensors["module.kl_weight"].item() == pytest.approx(0.5 * 0.8**4)
 
 
+@pytest.mark.slow
 def test_values_come_to_expect_what_is_rewarded(tmp_path: Path) -> None:
     class LikesJumps(ShareOf):
         """Whatever is answered, one of two prompts is worth more: only a value can learn that."""

@@ -393,6 +393,7 @@ def started(folder: Path, name: str, *, processes: int = 1) -> subprocess.Popen[
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_a_run_ended_by_kill_9_ends_like_one_never_killed(tmp_path: Path) -> None:
     align(model_of(), pairs_of(), LONGER, folder=tmp_path / "whole")
     process = started(tmp_path / "killed", "longer")
@@ -407,6 +408,7 @@ def test_a_run_ended_by_kill_9_ends_like_one_never_killed(tmp_path: Path) -> Non
     ends_alike(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_two_processes_and_two_parts_learn_what_one_does(tmp_path: Path) -> None:
     align(model_of(), pairs_of(), STILL, folder=tmp_path / "one")
     assert started(tmp_path / "two", "still", processes=2).wait() == 0

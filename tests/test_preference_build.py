@@ -187,6 +187,7 @@ def test_a_build_that_is_killed_at_any_file_ends_like_one_never_killed(
     assert content(tmp_path / "set") == content(whole)
 
 
+@pytest.mark.slow
 def test_a_kill_9_leaves_no_lock_and_nothing_is_judged_twice(whole: Path, model: Path, tmp_path: Path) -> None:
     code = f"""
 import sys, time
@@ -426,6 +427,7 @@ def processes_with(mark: str) -> list[str]:
 # --- with a judge that is paid ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_paid_is_paid_once_within_its_budget_and_what_it_refuses_is_counted(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

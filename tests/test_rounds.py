@@ -152,6 +152,7 @@ def test_rounds_that_are_stopped_anywhere_end_as_those_that_are_not(
         assert (tmp_path / file).read_bytes() == (whole / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_rounds_ended_by_kill_9_end_as_those_that_are_not(base: Path, whole: Path, tmp_path: Path) -> None:
     script = (
         "import test_rounds as t, torch; from pathlib import Path; torch.set_num_threads(1)\n"

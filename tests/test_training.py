@@ -251,6 +251,7 @@ def run_in_parts(tmp_path: Path, *, processes: int, accumulate: int = 1) -> tupl
     return [row["loss"] for row in run.metrics()], checkpoint.tensors
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_on_the_same_batch(tmp_path: Path) -> None:
     losses, weights = run_in_parts(tmp_path, processes=1)
     theirs, same = run_in_parts(tmp_path, processes=2)
