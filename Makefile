@@ -9,13 +9,16 @@ DEMO_PROMPTS := "a person walks forward" "someone waves with the right hand" "a 
 
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-quick test-slow lint bench clean
 
 demo: .venv/core-installed
 	$(BIN)/kinalign generate $(DEMO_PROMPTS) --out output/demo --seed 0 --formats mp4,gif,png,bvh,glb,npy,html
 	@echo "Done. Open output/demo: .html plays in a browser, .bvh and .glb in Blender, .png shows all frames at once."
 
-test: lint
+test: .venv/dev-installed
+	$(MAKE) --jobs 2 lint test-quick
+
+test-quick: .venv/dev-installed
 	$(PYTEST) -m 'not slow'
 
 # What takes more than ten seconds each: trainings that are killed, processes that learn together, recipes from end to end.
