@@ -302,7 +302,7 @@ def test_another_seed_gives_other_numbers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [1, 6])
+@pytest.mark.parametrize("at", [1, 4, 6])
 def test_a_run_that_was_stopped_repeats_nothing_that_was_finished(
     at: int,
     report: Report,

@@ -38,6 +38,7 @@ SMALL = {
     "best-of-2": Arm("base, best of 2", model="base", choice=Evaluate(best_of=2), reuse="base"),
     "sft": Arm("start"),
     "sigmoid": Arm("DPO", DPO),
+    "full": Arm("DPO, no LoRA", replace(DPO, full=True)),
 }
 
 
@@ -135,8 +136,8 @@ def test_numbers_are_those_of_the_reports_and_nothing_is_made_twice(
 ) -> None:
     config = config_of(made, tmp_path, *SMALL, seeds=(3, 4))
     text = run(config).read_text(encoding="utf-8")
-    # of each seed: four examinations, and one that learns
-    assert (work.count("examine"), work.count("learn")) == (8, 2)
+    # of each seed: five examinations, and two that learn
+    assert (work.count("examine"), work.count("learn")) == (10, 4)
     assert read_json(tmp_path / "sigmoid" / "4" / "run" / "config.json")["optimization"]["seed"] == 4
     for name, arm in SMALL.items():
         paths = [tmp_path / name / str(seed) / "events" for seed in (3, 4)]

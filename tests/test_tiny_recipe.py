@@ -45,6 +45,7 @@ def test_alignment_raises_what_the_judge_sees_on_held_out_prompts(tmp_path: Path
     (first, *before), (last, *after) = ((when, float(score), float(right)) for when, score, right in found)
     assert (first, last) == ("before", "after")
     assert after[0] > before[0] + 0.1 and after[1] > before[1] + 10
-    model = tmp_path / "output" / "tiny" / "model"
-    score, right = looked_at(TextToMotion.from_pretrained(model), KinematicJudge(), 8)
-    assert before == [pytest.approx(score, abs=0.006), pytest.approx(100 * right, abs=0.06)]
+    tiny = tmp_path / "output" / "tiny"
+    for printed, adapter in ((before, None), (after, tiny / "aligned" / "adapter")):
+        score, right = looked_at(TextToMotion.from_pretrained(tiny / "model", adapter=adapter), KinematicJudge(), 8)
+        assert printed == [pytest.approx(score, abs=0.006), pytest.approx(100 * right, abs=0.06)]

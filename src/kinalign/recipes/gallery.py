@@ -35,7 +35,7 @@ from kinalign.motion.features import FeatureLayout, motion_to_features
 from kinalign.motion.motion import Motion
 from kinalign.motion.skeleton import HUMANML3D
 from kinalign.pipeline import DEFAULT_SAMPLING, TextToMotion
-from kinalign.recipes.gallery_review import BY_EYE, CONTROLS, OTHER, REAL, write_review
+from kinalign.recipes.gallery_review import BY_EYE, CONTROLS, OTHER, REAL, read_if_there, write_review
 from kinalign.render.sheet import write_sheet
 from kinalign.run import progress, read_json, write_json, write_text
 from kinalign.selection import Selection
@@ -231,10 +231,10 @@ def make(config: Gallery) -> dict[str, float]:
             advance(note=f"{prompt['id']} {sum(found)}/{len(found)}")
     if config.review is not None:
         write_review(prompts, made, clips, config.review)
-    known = _read(config.out / COUNTS) | {config.by: counts}
+    known = read_if_there(config.out / COUNTS) | {config.by: counts}
     write_json(config.out / COUNTS, known)
-    eye = {way: _read(config.out / name) for way, name in BY_EYE.items()}
-    text = table(prompts, known, eye, real, _read(config.out / CONTROLS))
+    eye = {way: read_if_there(config.out / name) for way, name in BY_EYE.items()}
+    text = table(prompts, known, eye, real, read_if_there(config.out / CONTROLS))
     write_text(config.out / "README.md", text)
     print(text)
     return {
@@ -250,10 +250,6 @@ def _motions(model: TextToMotion, prompt: str, config: Gallery) -> list[Motion]:
     asked = Generate(temperature=config.temperature, top_p=config.top_p, guidance=config.guidance)
     made = [answers(model, prompt, replace(asked, seed=seed)) for seed in range(NUM_SEEDS)]
     return [(one.motions if isinstance(one, Selection) else one)[0] for one in made]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.exists() else {}
 
 
 def by_wording(prompts: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -103,6 +103,11 @@ def write_review(
     write_text(out / BRIEF_FILE, BRIEF)
 
 
+def read_if_there(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, empty where there is no such file yet."""
+    return dict(read_json(path)) if path.exists() else {}
+
+
 def _is_kin(one: str, other: str) -> bool:
     return one == other or any({one, other} <= kin for kin in KIN)
 
@@ -139,8 +144,7 @@ def count(config: Count) -> dict[str, tuple[int, int]]:
                 seen[control][0] += told[control]
                 seen[control][1] += 1
             votes.setdefault(sheet["id"], []).append([told[place] for place in range(len(told.keys() - seen.keys()))])
-    path = config.out / CONTROLS
-    write_json(path, (dict(read_json(path)) if path.exists() else {}) | {config.by: seen})
+    write_json(config.out / CONTROLS, read_if_there(config.out / CONTROLS) | {config.by: seen})
     rows = [f'  "{name}": {each}' for name, each in sorted(votes.items())]
     write_text(config.out / BY_EYE[config.by], "{\n" + ",\n".join(rows) + "\n}\n")
     print(", ".join(f"{what}: seen in {there} of {shown}" for what, (there, shown) in seen.items()))

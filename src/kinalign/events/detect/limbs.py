@@ -12,6 +12,7 @@ from kinalign.events.detect.signals import Array, BoolArray, IntArray, Signals
 from kinalign.events.detect.stretches import (
     SIDES,
     Rule,
+    Series,
     Stretch,
     of_both_sides,
     series,
@@ -299,18 +300,7 @@ def thrusts(s: Signals, is_running: BoolArray) -> Iterator[Detection]:
     ]
     for shot in shots:
         reason = f"both hands from the chest to {_over(shot.peak * s.arm_at(shot.start))} the shoulders and down again"
-        yield Detection(
-            "throw",
-            shot.start,
-            shot.end,
-            SHOT.confidence(shot.peak),
-            reason,
-            "both",
-            "forward",
-            1,
-            part="hand",
-            repeats=(shot,),
-        )
+        yield repeated("throw", Series(*shot, (shot,)), SHOT.confidence(shot.peak), reason, "forward", part="hand")
     for action, alike in found.items():
         for group in series(s.frames, together(alike)):
             start, end = s.frames.widened(group.start, group.end, 0.15)
@@ -326,9 +316,9 @@ def two_handed_throws(s: Signals, is_up: BoolArray) -> Iterator[Stretch]:
     is_held = (fronts.min(axis=1) > HELD_FRONT) & (heights.min(axis=1) > low) & (heights.max(axis=1) < high)
     is_held &= (s.reach.max(axis=1) < HELD_BENT) & (s.hands_apart < HELD_APART)
     for start, end, peak, _ in stretches(s.frames, np.where(is_up, heights.min(axis=1), -1.0), SHOT, "both"):
-        earliest = max(start - round(HELD_S * FPS), int(s.frames.first[start]))
+        earliest, _ = s.frames.widened(start, end, HELD_S)
+        _, latest = s.frames.widened(start, end, AFTER_THROW_S)
         held = earliest + np.flatnonzero(is_held[earliest:start])
-        latest = min(end + round(AFTER_THROW_S * FPS), int(s.frames.last[start]) + 1)
         if not len(held) or latest == end or peak - heights[end:latest].max(axis=1).min() < SHOT_DOWN:
             continue
         is_out = fronts[start:end].max(axis=0).min() > SHOT_FRONT and s.reach[start:end].max() > SHOT_REACH
